@@ -1,0 +1,173 @@
+"""The status of an `AIJob`: where it is, why it is there, how its pods fare, and what it used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from computegrid.api.base import CamelModel, Conditions, list_of
+from computegrid.api.scalars import (
+    Count,
+    DecimalString,
+    DNSLabel,
+    DNSSubdomain,
+    Generation,
+    SignedDecimalString,
+    Time,
+    Total,
+    between,
+    text,
+)
+
+MOST_CANDIDATES = 10
+
+
+class NodeAssignment(CamelModel):
+    """Consecutive ranks of a pod set that go to one node."""
+
+    name: DNSSubdomain
+    """Name of the node."""
+    count: Annotated[int, between(1, 20_000)] = 1
+    """Pods on it, with consecutive ranks."""
+
+
+class PodSetPlacement(CamelModel):
+    """Where the pods of one set are."""
+
+    name: Annotated[str, text(20, shortest=1)]
+    """Name of the pod set."""
+    pool_name: DNSLabel | None = None
+    """Pool of this set. Absent: the pool of the job."""
+    accelerator_name: DNSLabel | None = None
+    """Accelerator of this set. Absent: that of the job, or none when `acceleratorsPerPod` is 0."""
+    replicas: Annotated[int, between(0, 20_000)]
+    """Pods of the set in this attempt, between `minReplicas` and `replicas` of the spec."""
+    accelerators_per_pod: Annotated[int, between(0, 64)] = 0
+    """Devices of each pod, after overrides, alignment, and the choice of a model."""
+
+    resource_name: Annotated[str, text(253)] | None = None
+    """Resource that the pods ask for, as the nodes of the pool name it. Example: `nvidia.com/gpu`."""
+    image: Annotated[str, text(512)] | None = None
+    """Image of the first container, when an alternative replaced it."""
+    topology_domain: Annotated[str, text(512)] | None = None
+    """Domain that the pods of this set share, when it has a topology of its own."""
+    nodes: Annotated[tuple[NodeAssignment, ...], list_of(20_000)] = ()
+    """Nodes of the pods, run-length coded; ranks follow the order. The same node may stand here twice."""
+
+
+class ScoreTerm(CamelModel):
+    """One part of a candidate's score, in a physical unit."""
+
+    term: Annotated[str, text(64, shortest=1)]
+    """What was judged. Example: `price`."""
+    value: SignedDecimalString
+    """How much of it. Example: `"1840.5"`."""
+    unit: Annotated[str, text(32)] = ""
+    """Unit of the value. Example: `kgCO2e`."""
+
+
+class Candidate(CamelModel):
+    """A place that was considered, and what came of it."""
+
+    cluster_name: DNSLabel
+    """Cluster of the pool."""
+    pool_name: DNSLabel
+    """Pool that was considered."""
+    score: SignedDecimalString | None = None
+    """Sum of the weighted terms; the lowest is best. Absent: the job does not fit there."""
+    scores: Annotated[tuple[ScoreTerm, ...], list_of(16, keys=("term",))] = ()
+    """Parts of the score."""
+    reason: Annotated[str, text(128)] = ""
+    """Outcome as one CamelCase word: `Chosen`, or why not."""
+    message: Annotated[str, text(1024)] = ""
+    """Outcome for a person, with numbers."""
+
+
+class JobPlacement(CamelModel):
+    """Where the current attempt runs. Written before its pods are made."""
+
+    cluster_name: DNSLabel | None = None
+    """Cluster that the job runs in; all pods of a job are in one."""
+    pool_name: DNSLabel | None = None
+    """Pool that the job runs in; pod sets may have another one."""
+    accelerator_name: DNSLabel | None = None
+    """Accelerator that the job has. Absent: CPUs alone."""
+    alternative_name: Annotated[str, text(32)] | None = None
+    """Alternative that was taken. Absent: the job has none."""
+    topology_domain: Annotated[str, text(512)] | None = None
+    """Domain that all pods share, as level and path. Example: `rack: block-2/rack-7`."""
+    attempt: Annotated[int, between(0, 1_000_000)] = 0
+    """Number of the attempt: counts every time that pods were started anew, from 0."""
+    epoch: Total = 0
+    """Epoch of the leader that decided; pods carry it, and writes of an older leader are refused."""
+    admitted_time: Time | None = None
+    """When the place was decided."""
+    pod_sets: Annotated[tuple[PodSetPlacement, ...], list_of(8, keys=("name",))] = ()
+    """Where the pods of each set are."""
+    candidates: Annotated[tuple[Candidate, ...], list_of(MOST_CANDIDATES)] = ()
+    """Places that were considered, best first, at most 10."""
+
+
+class PodCounts(CamelModel):
+    """Pods of the current attempt."""
+
+    summary: Annotated[str, text(32)] = ""
+    """Ready and desired pods for people. Example: `16/16`."""
+    desired: Count = 0
+    """Pods that there should be."""
+    pending: Count = 0
+    """Pods that are made and do not run yet."""
+    running: Count = 0
+    """Pods that run."""
+    ready: Count = 0
+    """Pods that run and say that they are ready."""
+    succeeded: Count = 0
+    """Pods that ended well."""
+    failed: Count = 0
+    """Pods that failed."""
+
+
+class Restarts(CamelModel):
+    """Attempts that were lost, by cause."""
+
+    infrastructure: Count = 0
+    """Lost to nodes, devices, clusters, evictions and preemptions; not limited."""
+    user: Count = 0
+    """Lost to the job's own containers; limited by `failurePolicy.backoffLimit`."""
+
+
+class Usage(CamelModel):
+    """What the job used so far, over all attempts."""
+
+    device_seconds: Total = 0
+    """Devices times seconds."""
+    cost: DecimalString = "0"
+    """Money, in the grid's currency, by the prices of the pools."""
+    energy_kwh: DecimalString = "0"
+    """Energy in kWh, estimated by the power of the devices and the PUE of the pools."""
+    carbon_grams: Total = 0
+    """Carbon in grams of CO2 equivalent, by energy and the carbon intensity of the cluster."""
+
+
+class AIJobStatus(CamelModel):
+    """Where the job is and how it fares."""
+
+    observed_generation: Generation | None = None
+    """The `metadata.generation` that this status is about."""
+    conditions: Conditions = ()
+    """`Accepted`, `QuotaReserved`, `Admitted`, `PodsReady`, `Suspended`, `Evicted`, `Finished` (with the
+    reason Succeeded or Failed), `Ready` and `Stalled`. Wait with `kubectl wait --for=condition=Finished`."""
+    placement: JobPlacement | None = None
+    """Where the job runs and why there. Absent: it does not."""
+    pods: PodCounts | None = None
+    """Pods of the current attempt."""
+    restarts: Restarts | None = None
+    """Attempts that were lost, by cause."""
+    estimated_start_time: Time | None = None
+    """When the job will start at the latest, if running jobs end as they said. Absent: unknown, or
+    started."""
+    start_time: Time | None = None
+    """When all pods were first ready."""
+    finish_time: Time | None = None
+    """When the job finished."""
+    usage: Usage | None = None
+    """What the job used so far."""

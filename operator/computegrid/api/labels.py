@@ -1,0 +1,50 @@
+"""Every name that the operator writes on other objects: labels, annotations, finalizer, field manager.
+
+A key that is not here must not appear on a pod. The API refuses keys of ``DOMAIN`` itself in pod
+templates, so that a tenant cannot dress a pod up as the operator's own; sub-domains stay free.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DOMAIN: Final = "computegrid.dev"
+GROUP: Final = DOMAIN
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "computegrid"
+
+FINALIZER: Final = f"{DOMAIN}/cleanup"
+FIELD_MANAGER: Final = "computegrid"
+
+# Labels of a pod: together they say which slot of which try of which job it is, and who made it.
+JOB_NAME: Final = f"{DOMAIN}/job-name"
+JOB_UID: Final = f"{DOMAIN}/job-uid"
+POD_SET: Final = f"{DOMAIN}/pod-set"
+INDEX: Final = f"{DOMAIN}/index"  # rank inside the pod set
+RANK: Final = f"{DOMAIN}/rank"  # rank inside the job, over all pod sets
+ATTEMPT: Final = f"{DOMAIN}/attempt"
+QUEUE: Final = f"{DOMAIN}/queue"
+POOL: Final = f"{DOMAIN}/pool"
+ACCELERATOR: Final = f"{DOMAIN}/accelerator"  # of a node too: names the model where its vendor has no label
+ORIGIN: Final = f"{DOMAIN}/origin"  # uid of the hub's kube-system namespace: two hubs may share a member
+
+# Annotations: what no selector needs.
+EPOCH: Final = f"{DOMAIN}/epoch"  # of the leader that wrote; a lower one is refused
+
+# Recommended labels that other tools group by.
+APP_NAME: Final = "app.kubernetes.io/name"
+APP_INSTANCE: Final = "app.kubernetes.io/instance"
+APP_COMPONENT: Final = "app.kubernetes.io/component"
+APP_PART_OF: Final = "app.kubernetes.io/part-of"
+APP_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+
+# Labels of a node, broadest first. Block and rack have no well-known key; ours is what the examples use.
+TOPOLOGY_REGION: Final = "topology.kubernetes.io/region"
+TOPOLOGY_ZONE: Final = "topology.kubernetes.io/zone"
+TOPOLOGY_BLOCK: Final = f"topology.{DOMAIN}/block"
+TOPOLOGY_RACK: Final = f"topology.{DOMAIN}/rack"
+TOPOLOGY_HOST: Final = "kubernetes.io/hostname"
+
+# Environment variables with this prefix are set by the operator and refused in pod templates.
+ENV_PREFIX: Final = "COMPUTEGRID_"
