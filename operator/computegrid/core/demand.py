@@ -1,0 +1,70 @@
+"""What one pod of a pod set asks of the nodes of one pool, as columns and amounts.
+
+The same pod set asks for different things of different pools: another resource name, another number of
+devices where the alternative says so or where the wish is in computing power, and none at all on CPU nodes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from computegrid.core.resources import PODS, ResourceIndex
+from computegrid.core.snapshot import Accelerator, Alternative, PodSet, Pool
+
+Amounts: TypeAlias = tuple[tuple[int, int], ...]
+"""(column, amount) of what is asked for, columns ascending, no zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One pod, as seen by one pool."""
+
+    amounts: Amounts
+    devices: int
+    unknown: str | None = None
+    """A resource that no node of any cluster offers: there is nothing to search for."""
+
+
+def wants_devices(pod_set: PodSet, alternative: Alternative) -> bool:
+    """Tell whether the pods need an accelerator under this alternative."""
+    return not alternative.cpu_only and (pod_set.devices > 0 or pod_set.compute is not None)
+
+
+def gigaflops_of(accelerator: Accelerator, precision: str) -> int:
+    """Return the peak GFLOPS of one device at a precision, zero when the catalogue has no figure."""
+    return dict(accelerator.gigaflops).get(precision, 0)
+
+
+def device_count(pod_set: PodSet, alternative: Alternative, accelerator: Accelerator | None) -> int | None:
+    """Return the devices of one pod on this accelerator; None when it cannot meet a wish in computing power.
+
+    A wish in computing power is rounded up, first to whole devices and then to a count the device allows. A
+    stated count is taken as it is: whether it is allowed is for the filters to say.
+    """
+    if accelerator is None or not wants_devices(pod_set, alternative):
+        return 0
+    if alternative.devices is not None:
+        return alternative.devices
+    if pod_set.compute is None:
+        return pod_set.devices
+    each = gigaflops_of(accelerator, pod_set.compute.precision)
+    if each <= 0:
+        return None
+    needed = max(1, -(-pod_set.compute.gigaflops // each))
+    if not accelerator.allowed_counts:
+        return needed
+    return min((count for count in accelerator.allowed_counts if count >= needed), default=None)
+
+
+def demand_of(pod_set: PodSet, devices: int, pool: Pool, resources: ResourceIndex) -> Demand:
+    """Return what one pod of `pod_set` with so many devices asks of the nodes of `pool`."""
+    wanted = dict(pod_set.requests)
+    wanted[PODS] = max(
+        1, wanted.get(PODS, 0)
+    )  # every pod takes a place on its node, whatever else it asks for
+    if devices and pool.device is not None:
+        wanted[pool.device] = wanted.get(pool.device, 0) + devices
+    unknown = sorted(name for name, amount in wanted.items() if amount > 0 and name not in resources.columns)
+    amounts = sorted((resources.columns[n], a) for n, a in wanted.items() if a > 0 and n in resources.columns)
+    return Demand(tuple(amounts), devices, unknown[0] if unknown else None)

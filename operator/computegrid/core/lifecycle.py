@@ -1,0 +1,255 @@
+"""One job after its placement: a pure step from facts and pods to what must happen next.
+
+There is no phase. Every step is derived from what is true now, so a step that was lost, or was carried out
+twice, or by another process, comes out the same. The shell carries the step out and records the facts that
+follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from computegrid.core.facts import (
+    Action,
+    Cleanup,
+    Create,
+    Expire,
+    Finish,
+    JobFacts,
+    PodKey,
+    PodPhase,
+    PodView,
+    Ready,
+    Release,
+    Restart,
+    Step,
+    Wait,
+)
+from computegrid.core.policy import Policy
+from computegrid.reasons import Reason
+
+__all__ = [
+    "Action",
+    "Cleanup",
+    "Create",
+    "Expire",
+    "Finish",
+    "JobFacts",
+    "PodKey",
+    "PodPhase",
+    "PodView",
+    "Ready",
+    "Release",
+    "Restart",
+    "Step",
+    "Wait",
+    "step",
+]
+
+_USER_CAUSES = frozenset({Reason.USER_ERROR, Reason.OUT_OF_MEMORY})
+_MESSAGE_LIMIT = 200
+
+
+def step(facts: JobFacts, pods: tuple[PodView, ...], now: float, policy: Policy) -> Step:
+    """Return what must happen next to a job whose pods, of all attempts, are `pods`."""
+    pods = tuple(sorted(pods, key=lambda pod: (pod.pod_set, pod.index, pod.attempt, pod.name)))
+    if facts.deleting:
+        return Step(Cleanup(done=not pods), _alive(pods))
+    if facts.finished:
+        return _after_the_end(facts, pods, now)
+    current, stray = _split(facts, pods)
+    finish = _finish(facts, current, now)
+    if finish is not None:
+        return Step(finish, tuple(pod for pod in _alive(pods) if not pod.ended))
+    if facts.suspend or facts.placement is None:
+        held = facts.suspend and facts.placement is not None
+        return Step(Release() if held else Wait(_next_time(facts, now)), _alive(pods))
+    lost = _lost(facts, current) or _late(facts, current, now)
+    if lost is not None:
+        return _end_attempt(facts, lost, pods, now, policy)
+    return Step(_go_on(facts, current, now), _alive(stray))
+
+
+def _go_on(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> Create | Ready | Wait:
+    """Return what a healthy attempt needs."""
+    missing = tuple(key for key in _wanted(facts) if key not in current and key not in facts.succeeded)
+    if missing:
+        return Create(missing)
+    if not facts.was_ready and _all_ready(facts, current):
+        return Ready()
+    return Wait(_next_time(facts, now))
+
+
+def _after_the_end(facts: JobFacts, pods: tuple[PodView, ...], now: float) -> Step:
+    """Finished pods stay for their logs until the job goes; the others are ended."""
+    running = tuple(pod for pod in _alive(pods) if not pod.ended)
+    if facts.ttl_seconds is None or facts.finished_at is None:
+        return Step(Wait(), running)
+    expiry = facts.finished_at + facts.ttl_seconds
+    return Step(Expire() if now >= expiry else Wait(expiry), running)
+
+
+def _split(facts: JobFacts, pods: tuple[PodView, ...]) -> tuple[dict[PodKey, PodView], tuple[PodView, ...]]:
+    """Return the pods that this attempt wants, by key, and the stray ones: of other attempts, or too many."""
+    wanted = set(_wanted(facts))
+    current: dict[PodKey, PodView] = {}
+    stray: list[PodView] = []
+    for pod in pods:
+        if pod.attempt == facts.attempt and pod.key in wanted and pod.key not in current:
+            current[pod.key] = pod
+        else:
+            stray.append(pod)
+    return current, tuple(stray)
+
+
+def _wanted(facts: JobFacts) -> tuple[PodKey, ...]:
+    return tuple((name, index) for name, count in facts.placement or () for index in range(count))
+
+
+def _alive(pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
+    """Return the pods that nobody has asked to go yet."""
+    return tuple(pod for pod in pods if not pod.deleting)
+
+
+def _finish(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> Finish | None:
+    """Return how the job ends now, if it does; success first, since no clock undoes work that is done."""
+    if _has_succeeded(facts, current):
+        return Finish(succeeded=True, reason=Reason.SUCCEEDED, message=_success_message(facts))
+    if facts.deadline is not None and now >= facts.deadline:
+        return Finish(succeeded=False, reason=Reason.DEADLINE_EXCEEDED, message="the deadline has passed")
+    end = _runtime_end(facts)
+    if end is not None and now >= end:
+        message = f"ran for its maximum of {facts.max_runtime_seconds:g} s"
+        return Finish(succeeded=False, reason=Reason.MAX_RUNTIME_EXCEEDED, message=message)
+    stall = _stall_end(facts)
+    if stall is not None and now >= stall and not _all_ready(facts, current):
+        message = f"not all pods were ready within {facts.no_progress_seconds:g} s"
+        return Finish(succeeded=False, reason=Reason.NO_PROGRESS, message=message)
+    return None
+
+
+def _has_succeeded(facts: JobFacts, current: dict[PodKey, PodView]) -> bool:
+    wanted = _wanted(facts)
+    if facts.leader_set is not None and not facts.service:
+        wanted = tuple(key for key in wanted if key[0] == facts.leader_set) or wanted
+    return bool(wanted) and all(_pod_succeeded(facts, current, key) for key in wanted)
+
+
+def _pod_succeeded(facts: JobFacts, current: dict[PodKey, PodView], key: PodKey) -> bool:
+    pod = current.get(key)
+    return key in facts.succeeded or (pod is not None and pod.phase is PodPhase.SUCCEEDED)
+
+
+def _success_message(facts: JobFacts) -> str:
+    if facts.leader_set is not None and not facts.service:
+        return f"all pods of pod set {facts.leader_set} succeeded"
+    return f"all {len(_wanted(facts))} pods succeeded"
+
+
+def _all_ready(facts: JobFacts, current: dict[PodKey, PodView]) -> bool:
+    """Tell whether every pod is ready, or has already done its work."""
+    ready = {
+        key
+        for key, pod in current.items()
+        if pod.phase is PodPhase.RUNNING and pod.ready and not pod.deleting
+    }
+    wanted = _wanted(facts)
+    return bool(wanted) and all(key in ready or _pod_succeeded(facts, current, key) for key in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """Why an attempt cannot go on."""
+
+    cause: Reason
+    message: str
+
+
+def _lost(facts: JobFacts, current: dict[PodKey, PodView]) -> _Loss | None:
+    """Return why the attempt is lost, or None.
+
+    Infrastructure comes before the user's errors: when a node goes, the pods on other nodes fail too, and
+    that must not count against the user's budget.
+    """
+    losses = [_pod_loss(facts, current.get(key), key) for key in _wanted(facts)]
+    found = [loss for loss in losses if loss is not None]
+    return min(found, key=lambda loss: loss.cause in _USER_CAUSES, default=None)
+
+
+def _late(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> _Loss | None:
+    """Return a loss when the pods of this attempt take too long: the place is not what it seemed to be."""
+    end = _ready_end(facts)
+    if end is None or now < end or _all_ready(facts, current):
+        return None
+    stuck = next((pod for pod in current.values() if not pod.ready and not pod.ended and pod.message), None)
+    detail = f"; pod {stuck.pod_set}-{stuck.index}: {stuck.message[:_MESSAGE_LIMIT]}" if stuck else ""
+    message = f"not all pods were ready within {facts.pods_ready_seconds:g} s{detail}"
+    return _Loss(Reason.PODS_NOT_READY, message)
+
+
+def _pod_loss(facts: JobFacts, pod: PodView | None, key: PodKey) -> _Loss | None:
+    name = f"pod {key[0]}-{key[1]}"
+    if key in facts.succeeded:
+        return None
+    if pod is None:
+        return _Loss(Reason.POD_LOST, f"{name} is gone") if facts.was_ready else None
+    if pod.phase is PodPhase.SUCCEEDED:
+        return None
+    on_node = f" on {pod.node}" if pod.node else ""
+    if pod.phase is PodPhase.FAILED:
+        code = f" with exit code {pod.exit_code}" if pod.exit_code is not None else ""
+        detail = f": {pod.message[:_MESSAGE_LIMIT]}" if pod.message else ""
+        return _Loss(pod.cause or Reason.USER_ERROR, f"{name}{on_node} failed{code}{detail}")
+    if pod.deleting:
+        return _Loss(pod.cause or Reason.POD_EVICTED, f"{name}{on_node} was deleted by someone else")
+    return None
+
+
+def _end_attempt(facts: JobFacts, loss: _Loss, pods: tuple[PodView, ...], now: float, policy: Policy) -> Step:
+    """Return a restart, or the end where the user's budget is spent; infrastructure has no budget."""
+    if loss.cause not in _USER_CAUSES:
+        recent = facts.last_restart_at is not None and now - facts.last_restart_at < policy.stable_seconds
+        wait = policy.infrastructure_back_off.seconds(facts.restarts_infrastructure if recent else 0)
+        return Step(
+            Restart(loss.cause, infrastructure=True, message=loss.message, not_before=now + wait),
+            _alive(pods),
+        )
+    if facts.restarts_user >= facts.backoff_limit:
+        message = (
+            f"{loss.message}; restarted {facts.restarts_user} times, backoffLimit is {facts.backoff_limit}"
+        )
+        ended = tuple(pod for pod in _alive(pods) if not pod.ended)
+        return Step(Finish(succeeded=False, reason=Reason.BACKOFF_LIMIT_EXCEEDED, message=message), ended)
+    wait = policy.user_back_off.seconds(facts.restarts_user)
+    return Step(
+        Restart(loss.cause, infrastructure=False, message=loss.message, not_before=now + wait), _alive(pods)
+    )
+
+
+def _runtime_end(facts: JobFacts) -> float | None:
+    if facts.max_runtime_seconds is None or facts.started_at is None:
+        return None
+    return facts.started_at + facts.max_runtime_seconds
+
+
+def _stall_end(facts: JobFacts) -> float | None:
+    """Return when the job counts as making no progress, unless all of its pods are ready then."""
+    since = facts.progress_at if facts.progress_at is not None else facts.admitted_at
+    if facts.no_progress_seconds is None or since is None or facts.placement is None:
+        return None
+    return since + facts.no_progress_seconds
+
+
+def _ready_end(facts: JobFacts) -> float | None:
+    """Return when all pods of this attempt must have been ready once; None where nothing is awaited."""
+    if facts.was_ready or facts.placement is None:
+        return None
+    if facts.pods_ready_seconds is None or facts.admitted_at is None:
+        return None
+    return facts.admitted_at + facts.pods_ready_seconds
+
+
+def _next_time(facts: JobFacts, now: float) -> float | None:
+    """Return when time alone will change the answer; what passed without effect is not waited for."""
+    times = (facts.deadline, _runtime_end(facts), _stall_end(facts), _ready_end(facts))
+    return min((time for time in times if time is not None and time > now), default=None)

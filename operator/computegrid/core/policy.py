@@ -1,0 +1,83 @@
+"""Policy: the numbers by which the core weighs and waits, as the shell reads them from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from computegrid.core.snapshot import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Points for one unit of each score term; fewer win. 10,000 points weigh as one unit of money an hour.
+
+    A weighted sum of physical units is a list of exchange rates: `carbon=1` says that one kilogram of CO2e an
+    hour is worth a tenth of a unit of money.
+    """
+
+    price: int = 10_000
+    """Per unit of money an hour."""
+    egress: int = 400
+    """Per unit of money paid once, as if it were spread over a day."""
+    carbon: int = 1
+    """Per gram of CO2e an hour."""
+    staging: int = 10
+    """Per second of copying data before the job can start."""
+    latency: int = 50
+    """Per millisecond of round trip."""
+    stranded: int = 2_000
+    """Per device left over on a node that the gang uses in part."""
+    opened: int = 500
+    """Per wholly free node that the gang opens."""
+    domains: int = 1_000
+    """Per topology domain that the gang is spread over."""
+    compute: int = 0
+    """Per compute unit that the gang gets; negative, since more is better."""
+
+
+OBJECTIVES: Mapping[Objective, Weights] = MappingProxyType(
+    {
+        Objective.BALANCED: Weights(),
+        Objective.COST: Weights(carbon=0, staging=1, latency=5, stranded=500, opened=100, domains=100),
+        Objective.CARBON: Weights(price=100, egress=4, carbon=1_000, staging=1, latency=5, stranded=500),
+        Objective.LATENCY: Weights(price=100, egress=4, carbon=0, latency=100_000, stranded=500),
+        Objective.SPEED: Weights(
+            price=100, egress=4, carbon=0, staging=1_000, domains=50_000, compute=-20_000
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Seconds to wait before restart n: `base * 2**n`, at most `cap`."""
+
+    base: float
+    cap: float
+
+    def seconds(self, n: int) -> float:
+        """Return the wait before restart number `n`, counted from zero."""
+        doublings = min(n, 32)  # beyond this the cap has long been reached, and a float has not overflowed
+        return min(self.base * float(2**doublings), self.cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All that may be tuned about decisions."""
+
+    weights: Mapping[Objective, Weights] = field(default_factory=lambda: OBJECTIVES)
+    max_candidates: int = 10
+
+    carbon_unknown_g_per_kwh: int = 480
+    """Taken where a cluster states none: about the world's average, so that saying nothing is not the way to
+    win."""
+    bandwidth_unknown_mbps: int = 1_000
+    latency_unknown_ms: int = 500
+
+    user_back_off: BackOff = BackOff(base=10.0, cap=300.0)
+    infrastructure_back_off: BackOff = BackOff(base=1.0, cap=32.0)
+    stable_seconds: float = 600.0
+    """An attempt that lasted this long was healthy: the next infrastructure failure waits as the first one
+    does."""
