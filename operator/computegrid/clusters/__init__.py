@@ -1,0 +1,1 @@
+"""The only part that talks to API servers: port, implementations, reflectors, registry, leases."""
