@@ -1,0 +1,80 @@
+"""What the life-cycle must know of a job, read from its row and its pods' rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from computegrid.core.lifecycle import JobFacts, PodPhase, PodView
+from computegrid.reasons import ConditionType, Reason
+from computegrid.state.conditions import find, seconds_of
+from computegrid.state.demand import JobRow
+from computegrid.state.pods import PodRow
+from computegrid.state.tables import Tables
+
+
+def facts_of(row: JobRow, *, pods_ready_seconds: float) -> JobFacts:
+    """Return the facts of one job."""
+    spec, status = row.spec, row.status
+    limits, policy = spec.get("limits") or {}, spec.get("failurePolicy") or {}
+    return JobFacts(
+        uid=row.uid,
+        placement=tuple((p.name, p.replicas) for p in row.placement.pod_sets) if row.placement else None,
+        attempt=row.attempt,
+        was_ready=row.was_ready,
+        suspend=row.suspended,
+        deleting=row.deleting,
+        finished=row.finished,
+        service=spec.get("type") == "Inference",
+        leader_set=_leader_set(spec),
+        restarts_user=row.restarts("user"),
+        restarts_infrastructure=row.restarts("infrastructure"),
+        backoff_limit=int(policy.get("backoffLimit", 3)),
+        max_runtime_seconds=limits.get("maxRuntimeSeconds"),
+        deadline=seconds_of(limits.get("deadlineTime")),
+        pods_ready_seconds=pods_ready_seconds,
+        no_progress_seconds=policy.get("noProgressSeconds"),
+        ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+        admitted_at=row.admitted_at,
+        started_at=seconds_of(status.get("startTime")),
+        finished_at=seconds_of(status.get("finishTime")),
+        last_restart_at=seconds_of((find(status, ConditionType.EVICTED) or {}).get("lastTransitionTime")),
+    )
+
+
+def _leader_set(spec: Any) -> str | None:
+    """Return the pod set whose end is the job's: an MPI launcher, which stands first and has workers beside it."""
+    sets = list(spec.get("podSets") or [])
+    return sets[0]["name"] if spec.get("framework") == "MPI" and len(sets) > 1 else None
+
+
+def views_of(row: JobRow, tables: Tables) -> tuple[PodView, ...]:
+    """Return the pods of a job, of all attempts and clusters."""
+    return tuple(_view(pod, tables) for pod in row.pods.values() if pod.owned is not None)
+
+
+def _view(pod: PodRow, tables: Tables) -> PodView:
+    owned = pod.owned
+    assert owned is not None
+    phase = pod.phase if pod.phase in {"Running", "Succeeded", "Failed"} else "Pending"
+    cause, message = pod.cause, pod.message
+    if not pod.terminal and pod.node and node_gone(pod, tables):
+        phase, cause, message = "Failed", Reason.NODE_LOST, f"node {pod.node} is gone"
+    return PodView(
+        pod_set=owned.pod_set,
+        index=owned.index,
+        attempt=owned.attempt,
+        phase=PodPhase(phase),
+        ready=pod.ready,
+        deleting=pod.deleting,
+        cause=cause,
+        exit_code=pod.exit_code,
+        message=message,
+        node=pod.node or None,
+        name=pod.key[2],
+    )
+
+
+def node_gone(pod: PodRow, tables: Tables) -> bool:
+    """Whether a pod's node is known not to exist: its cluster's nodes were listed, and it is not among them."""
+    cluster = pod.key[0]
+    return cluster in tables.listed_nodes and (cluster, pod.node) not in tables.nodes.rows

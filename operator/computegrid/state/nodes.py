@@ -1,0 +1,122 @@
+"""Nodes: from the raw object to a row, and the table of all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from computegrid.state.amounts import capacity
+
+NodeKey: TypeAlias = tuple[str, str]
+"""(cluster, node name)."""
+
+_LIFECYCLE_TAINT_PREFIX = "node.kubernetes.io/"
+"""Taints that the node life-cycle controller sets: they say "not ready", which pools cannot tolerate away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint that keeps pods away (`NoSchedule` or `NoExecute`)."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """What the operator knows of one node."""
+
+    cluster: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    capacity: Mapping[str, int]
+    allocatable: Mapping[str, int]
+    ready: bool
+    taints: tuple[Taint, ...]
+
+    @property
+    def key(self) -> NodeKey:
+        """(cluster, name)."""
+        return self.cluster, self.name
+
+    def same_structure(self, other: NodeRow) -> bool:
+        """Whether pools, columns and topology that were worked out from `other` still hold."""
+        return (
+            self.labels == other.labels
+            and self.taints == other.taints
+            and self.capacity == other.capacity
+            and self.allocatable.keys() == other.allocatable.keys()
+        )
+
+
+def node_row(cluster: str, raw: Mapping[str, Any]) -> NodeRow:
+    """Return the row of a raw Node; what cannot be read as an amount counts as nothing."""
+    metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
+    taints = [t for t in spec.get("taints") or () if t.get("effect") in {"NoSchedule", "NoExecute"}]
+    life_cycle = [t for t in taints if str(t.get("key", "")).startswith(_LIFECYCLE_TAINT_PREFIX)]
+    ready = any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
+    )
+    return NodeRow(
+        cluster=cluster,
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        labels=metadata.get("labels") or {},
+        capacity=_amounts(status.get("capacity")),
+        allocatable=_amounts(status.get("allocatable")),
+        ready=ready
+        and not life_cycle
+        and not spec.get("unschedulable")
+        and "deletionTimestamp" not in metadata,
+        taints=tuple(
+            Taint(t.get("key", ""), t.get("value") or "", t["effect"]) for t in taints if t not in life_cycle
+        ),
+    )
+
+
+def _amounts(raw: Mapping[str, Any] | None) -> dict[str, int]:
+    amounts: dict[str, int] = {}
+    for name, quantity in (raw or {}).items():
+        try:
+            amounts[name] = capacity(name, quantity)
+        except ValueError:
+            amounts[name] = 0
+    return amounts
+
+
+class NodeTable:
+    """All nodes of all clusters, with what changed since the last view."""
+
+    def __init__(self) -> None:
+        self.rows: dict[NodeKey, NodeRow] = {}
+        self.structure = 0
+        """Grows with every change that pools, columns or topology depend on."""
+        self.dirty: set[NodeKey] = set()
+        """Nodes whose numbers or readiness changed since the last view."""
+
+    def upsert(self, row: NodeRow) -> None:
+        """Insert or replace one node."""
+        known = self.rows.get(row.key)
+        if known == row:
+            return
+        if known is None or not row.same_structure(known):
+            self.structure += 1
+        self.rows[row.key] = row
+        self.dirty.add(row.key)
+
+    def delete(self, key: NodeKey) -> None:
+        """Forget one node, if known."""
+        if self.rows.pop(key, None) is not None:
+            self.structure += 1
+
+    def replace(self, cluster: str, rows: Iterable[NodeRow]) -> None:
+        """Make `rows` all that is known of the cluster: what a relist does not show is gone."""
+        seen = set()
+        for row in rows:
+            seen.add(row.key)
+            self.upsert(row)
+        for key in [key for key in self.rows if key[0] == cluster and key not in seen]:
+            self.delete(key)

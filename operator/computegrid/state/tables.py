@@ -1,0 +1,283 @@
+"""The tables: everything the watches told, and what the operator assumes on top of it.
+
+One owner, the event loop; every method is a plain call. A table never asks anybody for anything: it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from computegrid.core.decisions import Placement
+from computegrid.state.demand import JobRow, job_row, placed_requests
+from computegrid.state.ledger import Ledger
+from computegrid.state.nodes import NodeRow, NodeTable
+from computegrid.state.pods import PodKey, PodRow
+from computegrid.state.supply import (
+    AcceleratorSpec,
+    ClusterSpec,
+    PoolSpec,
+    QueueSpec,
+    accelerator_spec,
+    cluster_spec,
+    pool_spec,
+    queue_spec,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Record(Generic[T]):
+    """One object of supply: what it says, or why it cannot be read, and the status it has."""
+
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    spec: T | None
+    error: str | None
+    status: dict[str, Any]
+    """The status as the API server has it, or as it was last written."""
+    written_at: float = field(default=float("-inf"))
+    """When it was last written, on the shell's monotonic clock."""
+
+
+class Records(Generic[T]):
+    """All objects of one kind of supply, by name."""
+
+    def __init__(self, parse: Callable[[Mapping[str, Any]], T]) -> None:
+        self._parse = parse
+        self.by_name: dict[str, Record[T]] = {}
+        self.structure = 0
+        """Grows with every change of a spec."""
+
+    def upsert(self, raw: Mapping[str, Any]) -> None:
+        """Insert or replace one object; a spec that cannot be read is kept as its error."""
+        metadata = raw["metadata"]
+        generation, name = int(metadata.get("generation") or 0), metadata["name"]
+        known = self.by_name.get(name)
+        if known is not None and is_older(raw, known.resource_version):
+            return
+        if known is not None and known.uid == metadata.get("uid") and known.generation == generation:
+            known.resource_version = str(metadata.get("resourceVersion") or "")
+            return
+        try:
+            spec, error = self._parse(raw), None
+        except ValueError as problem:  # pydantic's ValidationError is one
+            spec, error = None, str(problem)
+        self.by_name[name] = Record(
+            name=name,
+            uid=metadata.get("uid", ""),
+            generation=generation,
+            resource_version=str(metadata.get("resourceVersion") or ""),
+            spec=spec,
+            error=error,
+            status=dict(raw.get("status") or {}),
+        )
+        self.structure += 1
+
+    def delete(self, name: str) -> None:
+        """Forget one object, if known."""
+        if self.by_name.pop(name, None) is not None:
+            self.structure += 1
+
+    def replace(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
+        """Make these all there was at `version`; what came after that stays."""
+        seen = set()
+        for raw in raws:
+            seen.add(raw["metadata"]["name"])
+            self.upsert(raw)
+        for name, record in list(self.by_name.items()):
+            if name not in seen and not is_newer(record.resource_version, version):
+                self.delete(name)
+
+    def specs(self) -> list[T]:
+        """Return what can be read, by name."""
+        return [r.spec for _, r in sorted(self.by_name.items()) if r.spec is not None]
+
+
+class Tables:
+    """Everything the operator knows."""
+
+    def __init__(self) -> None:
+        self.nodes = NodeTable()
+        self.ledger = Ledger()
+        self.clusters: Records[ClusterSpec] = Records(cluster_spec)
+        self.accelerators: Records[AcceleratorSpec] = Records(accelerator_spec)
+        self.pools: Records[PoolSpec] = Records(pool_spec)
+        self.queues: Records[QueueSpec] = Records(queue_spec)
+        self.jobs: dict[str, JobRow] = {}
+        self._buried: set[str] = set()
+        self.owned: dict[str, dict[PodKey, PodRow]] = {}
+        """The operator's own pods by job uid, whether or not that job is known."""
+        self.namespaces: dict[str, set[str]] = {}
+        self.priorities: dict[str, int] = {}
+        self.default_priority = 0
+        self.reachable: dict[str, bool] = {}
+        self.listed_nodes: set[str] = set()
+        """Clusters whose nodes were listed in full at least once: only there is an absent node a lost one."""
+        self.listed_pods: set[str] = set()
+        """Clusters whose pods were: only there is an absent pod one that has to be created, or was lost."""
+        self.dirty_jobs: set[str] = set()
+        """Jobs about which something new is known since they were last looked at."""
+
+    # -- jobs
+
+    def upsert_job(self, raw: Mapping[str, Any]) -> None:
+        """Insert or replace one AIJob."""
+        uid = raw["metadata"]["uid"]
+        known = self.jobs.get(uid)
+        if uid in self._buried or (known is not None and is_older(raw, known.resource_version)):
+            return
+        row = job_row(raw, known)
+        self.jobs[uid] = row
+        if known is None:
+            row.pods = self.owned.setdefault(uid, {})
+            if row.placement is not None and not row.finished:
+                self.assume(row.placement, row)
+        self.dirty_jobs.add(uid)
+
+    def delete_job(self, uid: str) -> None:
+        """Forget an AIJob whose object is gone; a list that is older than that will not bring it back."""
+        self._buried.add(uid)
+        row = self.jobs.pop(uid, None)
+        self.dirty_jobs.discard(uid)
+        if row is not None:
+            self.forget(row)
+            if not row.pods:
+                self.owned.pop(uid, None)
+
+    def replace_jobs(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
+        """Make these all there were at `version`; what came after that stays."""
+        seen = set()
+        for raw in raws:
+            seen.add(raw["metadata"]["uid"])
+            self.upsert_job(raw)
+        for uid, row in list(self.jobs.items()):
+            if uid not in seen and not is_newer(row.resource_version, version):
+                self.delete_job(uid)
+        self._buried &= seen  # whoever is in no list any more cannot come back with one
+
+    def assume(self, placement: Placement, row: JobRow) -> None:
+        """Count the pods of a placement from now on, under the names they will have."""
+        if row.core is None:
+            return
+        for pod_set in placement.pod_sets:
+            requests = placed_requests(row.core, pod_set)
+            for index, node in enumerate(ranks(pod_set.nodes)):
+                name = pod_name(row.name, row.uid, pod_set.name, index, row.attempt)
+                key = (placement.cluster, row.namespace, name)
+                seen = row.pods.get(key)
+                if seen is None:
+                    self.ledger.assume(key, node, requests)
+
+    def forget(self, row: JobRow) -> None:
+        """Take back what was assumed for a job; pods that are there go on being counted until they end."""
+        if row.placement is None:
+            return
+        for pod_set in row.placement.pod_sets:
+            for index in range(pod_set.replicas):
+                name = pod_name(row.name, row.uid, pod_set.name, index, row.attempt)
+                self.ledger.forget((row.placement.cluster, row.namespace, name))
+
+    # -- nodes and pods of one cluster
+
+    def upsert_pod(self, row: PodRow) -> None:
+        """Insert or replace one pod, own or foreign."""
+        self.ledger.observe(row)
+        if row.owned is not None:
+            self.owned.setdefault(row.owned.job, {})[row.key] = row
+            self.dirty_jobs.add(row.owned.job)
+
+    def delete_pod(self, key: PodKey, job: str | None) -> None:
+        """Forget one pod whose object is gone."""
+        self.ledger.gone(key)
+        if job is None:
+            return
+        pods = self.owned.get(job)
+        if pods is not None and pods.pop(key, None) is not None:
+            self.dirty_jobs.add(job)
+            if not pods and job not in self.jobs:
+                del self.owned[job]
+
+    def replace_pods(self, cluster: str, rows: Iterable[PodRow]) -> None:
+        """Make these all pods of the cluster: what a relist does not show is gone."""
+        seen = set()
+        for row in rows:
+            seen.add(row.key)
+            self.upsert_pod(row)
+        vanished = {key for key in self.ledger.observed_in(cluster) if key not in seen}
+        owners = {key: job for job, pods in self.owned.items() for key in pods if key[0] == cluster}
+        vanished |= {key for key in owners if key not in seen}
+        for key in vanished:
+            self.delete_pod(key, owners.get(key))
+        if cluster not in self.listed_pods:
+            self.listed_pods.add(cluster)
+            self._touch_jobs_in(cluster)
+
+    def replace_nodes(self, cluster: str, rows: Iterable[NodeRow]) -> None:
+        """Make these all nodes of the cluster."""
+        before = {key for key in self.nodes.rows if key[0] == cluster}
+        self.nodes.replace(cluster, rows)
+        self.listed_nodes.add(cluster)
+        if before - self.nodes.rows.keys():
+            self._touch_jobs_in(cluster)
+
+    def delete_node(self, cluster: str, name: str) -> None:
+        """Forget one node; the jobs of its cluster are looked at, since some may have lost pods."""
+        self.nodes.delete((cluster, name))
+        self._touch_jobs_in(cluster)
+
+    def _touch_jobs_in(self, cluster: str) -> None:
+        self.dirty_jobs |= {
+            uid
+            for uid, row in self.jobs.items()
+            if row.placement is not None and row.placement.cluster == cluster
+        }
+
+    def drop_cluster(self, cluster: str) -> None:
+        """Forget a cluster that left the grid, with its nodes and pods."""
+        self.nodes.replace(cluster, ())
+        self.replace_pods(cluster, ())
+        self.ledger.drop_cluster(cluster)
+        self.namespaces.pop(cluster, None)
+        self.reachable.pop(cluster, None)
+        self.listed_nodes.discard(cluster)
+        self.listed_pods.discard(cluster)
+
+    def pods_known(self, row: JobRow) -> bool:
+        """Whether all pods that a job may have are in the tables.
+
+        A cluster that left the grid is unknown, not empty: its jobs stay as they are, and can only be deleted.
+        """
+        if row.placement is None or row.placement.cluster in self.listed_pods:
+            return True
+        return row.deleting and row.placement.cluster not in self.clusters.by_name
+
+    def priority(self, name: str | None) -> int | None:
+        """Return the value of a PriorityClass, of the default one without a name; None when there is none such."""
+        return self.default_priority if name is None else self.priorities.get(name)
+
+
+def is_older(raw: Mapping[str, Any], known: str) -> bool:
+    """Whether an object is older than the version that is known: kopf may deliver such after a relist."""
+    return is_newer(known, str(raw["metadata"].get("resourceVersion") or ""))
+
+
+def is_newer(one: str, other: str) -> bool:
+    """Whether one resource version is later than another; opaque ones never are (numbers since Kubernetes 1.35)."""
+    return one.isdigit() and other.isdigit() and int(one) > int(other)
+
+
+def ranks(nodes: Iterable[tuple[str, int]]) -> Iterable[str]:
+    """Yield the node of each pod of a pod set, in rank order."""
+    for node, count in nodes:
+        for _ in range(count):
+            yield node
+
+
+def pod_name(job: str, uid: str, pod_set: str, index: int, attempt: int) -> str:
+    """Return the name of a pod: the same decision gives the same name, so creating it twice does no harm."""
+    return f"{job}-{uid[:5]}-{pod_set}-{index}-{attempt}"
