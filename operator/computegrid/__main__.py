@@ -1,0 +1,7 @@
+"""`python -m computegrid` is `computegrid`."""
+
+import sys
+
+from computegrid.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,50 @@
+"""`computegrid`: run the operator, print its version."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from computegrid import __version__
+from computegrid.clusters.errors import ClusterError
+from computegrid.shell import app
+from computegrid.shell.settings import Settings
+
+_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code, 2 for what the user has to mend."""
+    parser = argparse.ArgumentParser(prog="computegrid", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    operator = commands.add_parser("operator", help="run the operator (settings: COMPUTEGRID_* variables)")
+    operator.add_argument("--kubeconfig", help="kubeconfig of the hub; the pod's service account otherwise")
+    operator.add_argument("--context", help="context in the kubeconfig")
+    commands.add_parser("version", help="print the version")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "version":
+        print(__version__)
+        return 0
+    return _operator(chosen.kubeconfig, chosen.context)
+
+
+def _operator(kubeconfig: str | None, context: str | None) -> int:
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(["COMPUTEGRID", *(str(part).upper() for part in problem["loc"])])
+            print(f"computegrid: {name}: {problem['msg']}", file=sys.stderr)
+        return _USAGE
+    try:
+        return app.main(settings, kubeconfig=kubeconfig, context=context)
+    except (ClusterError, OSError) as error:
+        print(f"computegrid: {error}", file=sys.stderr)
+        return _USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

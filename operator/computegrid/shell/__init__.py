@@ -1,0 +1,1 @@
+"""The shell around the core: kopf, the loop, the writes. No decision is made here."""

@@ -1,0 +1,74 @@
+"""Whether a job can be considered at all: what its spec names must exist, and its queue must let it in.
+
+Only what the operator alone can see is judged here; what a look at the object can tell is refused at admission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from computegrid.reasons import Reason
+from computegrid.state.demand import JobRow
+from computegrid.state.tables import Tables
+
+Problem = tuple[Reason, str]
+
+
+def problem_of(row: JobRow, tables: Tables) -> Problem | None:
+    """Return why a job cannot be considered, and what would help; None when nothing is in its way."""
+    job = row.core
+    if job is None:
+        return Reason.INVALID_SPEC, f"the spec cannot be read: {row.error}"
+    queue = _queue(job.queue, job.namespace, tables)
+    if queue is not None:
+        return queue
+    if tables.priority(row.priority_class) is None:
+        return Reason.PRIORITY_CLASS_NOT_FOUND, _unknown(
+            "spec.priorityClassName", row.priority_class or "", tables.priorities, "PriorityClass"
+        )
+    for number, alternative in enumerate(job.alternatives):
+        for name in alternative.accelerators:
+            if name not in tables.accelerators.by_name:
+                field = f"spec.alternatives[{number}].accelerators"
+                known = tables.accelerators.by_name
+                return Reason.ACCELERATOR_NOT_FOUND, _unknown(field, name, known, "Accelerator")
+    for name in job.clusters:
+        if name not in tables.clusters.by_name:
+            known_clusters = tables.clusters.by_name
+            return Reason.CLUSTER_NOT_FOUND, _unknown(
+                "spec.placement.clusterNames", name, known_clusters, "MemberCluster"
+            )
+    for name in job.pools:
+        if name not in tables.pools.by_name:
+            return Reason.POOL_NOT_FOUND, _unknown(
+                "spec.placement.poolNames", name, tables.pools.by_name, "ComputePool"
+            )
+    return None
+
+
+def _queue(name: str, namespace: str, tables: Tables) -> Problem | None:
+    record = tables.queues.by_name.get(name)
+    if record is None:
+        return Reason.QUEUE_NOT_FOUND, _unknown("spec.queueName", name, tables.queues.by_name, "ComputeQueue")
+    spec = record.spec
+    if spec is None:
+        return Reason.QUEUE_NOT_FOUND, f"ComputeQueue {name} cannot be read: {record.error}"
+    if spec.stop_policy != "None":
+        return (
+            Reason.QUEUE_STOPPED,
+            f"ComputeQueue {name} has stopPolicy {spec.stop_policy}; it admits again once that is None",
+        )
+    if spec.namespaces and namespace not in spec.namespaces:
+        return (
+            Reason.NAMESPACE_NOT_ALLOWED,
+            f"namespace {namespace} is not among the namespaces of ComputeQueue {name}; "
+            "name another queue, or have the namespace added to spec.namespaces",
+        )
+    return None
+
+
+def _unknown(field: str, name: str, known: Iterable[str], kind: str) -> str:
+    names = sorted(known)
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    there = f"there are: {shown}" if names else "there is none yet"
+    return f"{field} names {name}, and there is no such {kind} ({there}); create it or name another"

@@ -1,0 +1,120 @@
+"""The loop: wait, look at what changed, decide, carry out, report.
+
+One iteration is: (tables, now) -> steps of the jobs that changed -> snapshot -> decisions -> rows and writes. It never
+reads from an API server and never waits for one: what it knows came through the watches, and what it wants done it
+hands to the writers, whose outcomes come back as changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from computegrid.core.schedule import schedule
+from computegrid.shell.batcher import Batcher
+from computegrid.shell.jobs import Grid, Jobs
+from computegrid.shell.members import Members
+from computegrid.shell.orphans import Orphans
+from computegrid.shell.supply import Supply
+from computegrid.state.view import View
+
+logger = logging.getLogger(__name__)
+
+
+class Loop:
+    """Runs cycles."""
+
+    def __init__(  # noqa: PLR0913 - its parts, each by its name
+        self,
+        grid: Grid,
+        view: View,
+        jobs: Jobs,
+        *,
+        members: Members,
+        supply: Supply,
+        orphans: Orphans,
+        batcher: Batcher,
+        ready: Callable[[], bool],
+    ) -> None:
+        """`ready` says whether enough is known to decide: before that only the members are looked at."""
+        self._grid = grid
+        self._view = view
+        self._jobs = jobs
+        self._members = members
+        self._supply = supply
+        self._orphans = orphans
+        self._batcher = batcher
+        self._ready = ready
+        self._accepted_for: tuple[object, ...] = ()
+        self.cycles = 0
+        self.last_error: Exception | None = None
+
+    async def run(self) -> None:
+        """Run until cancelled. A cycle that fails is logged, told by the probe, and tried again."""
+        while True:
+            await self._batcher.wait()
+            try:
+                self.cycle()
+            except Exception as error:
+                logger.exception("a cycle failed")
+                self.last_error = error
+                self._grid.wake_at(self._grid.clock() + 1.0)
+            else:
+                self.last_error = None
+            self.cycles += 1
+
+    def cycle(self) -> None:
+        """One iteration."""
+        now = self._grid.clock()
+        self._members.look()
+        if not self._ready():
+            self._supply.look(now)
+            return
+        self._touch_waiting_jobs()
+        self._step(now)
+        self._decide(now)
+        self._orphans.look(now)
+        self._supply.look(now)
+
+    def _touch_waiting_jobs(self) -> None:
+        """Look at every waiting job again when something that its acceptance depends on changed."""
+        tables = self._grid.tables
+        version = (
+            tables.queues.structure,
+            tables.accelerators.structure,
+            tables.pools.structure,
+            tables.clusters.structure,
+            tuple(sorted(tables.priorities.items())),
+        )
+        if version != self._accepted_for:
+            self._accepted_for = version
+            tables.dirty_jobs |= {uid for uid, row in tables.jobs.items() if row.placement is None}
+
+    def _step(self, now: float) -> None:
+        """Do what follows for each job about which something new is known, or for which a time has come."""
+        tables = self._grid.tables
+        dirty, tables.dirty_jobs = tables.dirty_jobs, set()
+        for uid in sorted(dirty | self._grid.timers.due(now)):
+            self._jobs.advance(uid, now)
+        self._grid.wake_at(self._grid.timers.next())
+
+    def _decide(self, now: float) -> None:
+        """Find places for the jobs that wait."""
+        metrics = self._grid.metrics
+        begun = perf_counter()
+        snapshot = self._view.snapshot()
+        metrics.cycle.labels("snapshot").observe(perf_counter() - begun)
+        if not snapshot.jobs:
+            return
+        begun = perf_counter()
+        decisions = schedule(snapshot, now=now, policy=self._grid.policy)
+        metrics.cycle.labels("schedule").observe(perf_counter() - begun)
+        begun = perf_counter()
+        for placement in decisions.placements:
+            self._jobs.place(placement, now)
+        for unschedulable in decisions.unschedulable:
+            self._jobs.explain(unschedulable, now)
+        metrics.cycle.labels("carry").observe(perf_counter() - begun)
+        metrics.decisions.labels("placed").inc(len(decisions.placements))
+        metrics.decisions.labels("unschedulable").inc(len(decisions.unschedulable))

@@ -1,0 +1,245 @@
+"""What an AIJob's status says: one function for each turn of its life, on the row alone. Who writes it is `writes`.
+
+`Ready` sums up for people, GitOps tools and the `Status` column: False while the job waits, True once it runs or has
+succeeded, with `Stalled` when only a person can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from computegrid.api.quantity import decimal_string
+from computegrid.core.decisions import Candidate, Placement
+from computegrid.reasons import ConditionType as C
+from computegrid.reasons import Reason
+from computegrid.state.conditions import Conditions, seconds_of, timestamp
+from computegrid.state.demand import JobRow
+
+
+def _write(row: JobRow, conditions: Conditions, **changes: Any) -> None:
+    """Make the next status: a new dict, so that the written one stays what it was."""
+    status = {**row.status, "observedGeneration": row.generation, "conditions": conditions.listed()}
+    for key, value in changes.items():
+        if value is None:
+            status.pop(key, None)
+        else:
+            status[key] = value
+    row.status = status
+
+
+def _conditions(row: JobRow, now: float) -> Conditions:
+    return Conditions(row.status, generation=row.generation, now=now)
+
+
+def refused(row: JobRow, reason: Reason, message: str, now: float) -> None:
+    """The job cannot be considered as it stands; the message says what would help."""
+    conditions = _conditions(row, now)
+    conditions.set(C.ACCEPTED, False, reason, message)
+    conditions.set(C.QUOTA_RESERVED, False, reason)
+    conditions.set(C.ADMITTED, False, reason)
+    conditions.set(C.READY, False, reason, message)
+    conditions.set(C.STALLED, True, reason, message)
+    _write(row, conditions)
+
+
+def queued(
+    row: JobRow, reason: Reason, message: str, now: float, candidates: tuple[Candidate, ...] = ()
+) -> None:
+    """The job waits for a place."""
+    conditions = _conditions(row, now)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
+    conditions.set(C.QUOTA_RESERVED, False, reason)
+    conditions.set(C.ADMITTED, False, reason, message)
+    conditions.set(C.READY, False, Reason.QUEUED, message)
+    conditions.set(C.SUSPENDED, False, Reason.RESUMED)
+    conditions.drop(C.STALLED)
+    placement: dict[str, Any] = {"attempt": row.attempt}
+    listed = _candidates(candidates)
+    if listed:
+        placement["candidates"] = listed
+    _write(row, conditions, placement=placement)
+
+
+def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
+    """The job has a place; its pods are about to be created."""
+    conditions = _conditions(row, now)
+    where = describe(placement)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
+    conditions.set(C.QUOTA_RESERVED, True, Reason.ADMITTED)
+    conditions.set(C.ADMITTED, True, Reason.ADMITTED, where)
+    conditions.set(C.PODS_READY, False, Reason.STARTING)
+    conditions.set(C.READY, False, Reason.STARTING, where)
+    conditions.set(C.SUSPENDED, False, Reason.RESUMED)
+    conditions.drop(C.STALLED, C.EVICTED)
+    desired = sum(p.replicas for p in placement.pod_sets)
+    first = placement.pod_sets[0]
+    domains = {p.domain for p in placement.pod_sets}
+    written: dict[str, Any] = {
+        "clusterName": placement.cluster,
+        "poolName": first.pool,
+        "acceleratorName": next((p.accelerator for p in placement.pod_sets if p.devices), None),
+        "alternativeName": placement.alternative,
+        "topologyDomain": domains.pop() if len(domains) == 1 else None,
+        "attempt": row.attempt,
+        "epoch": epoch,
+        "admittedTime": timestamp(now),
+        "podSets": [_pod_set(p) for p in placement.pod_sets],
+        "candidates": _candidates(placement.candidates),
+    }
+    _write(
+        row,
+        conditions,
+        placement={k: v for k, v in written.items() if v is not None},
+        pods={"summary": f"0/{desired}", "desired": desired},
+        estimatedStartTime=None,
+    )
+
+
+def running(row: JobRow, now: float) -> None:
+    """All pods of the attempt are ready."""
+    conditions = _conditions(row, now)
+    where = describe(row.placement) if row.placement else ""
+    conditions.set(C.PODS_READY, True, Reason.RUNNING)
+    conditions.set(C.READY, True, Reason.RUNNING, where)
+    _write(row, conditions, pods=pod_counts(row), startTime=row.status.get("startTime") or timestamp(now))
+
+
+def finished(row: JobRow, *, success: bool, reason: Reason, message: str, now: float) -> None:
+    """The job has come to its end."""
+    conditions = _conditions(row, now)
+    outcome = Reason.SUCCEEDED if success else Reason.FAILED
+    text = message if success or not message else f"{reason}: {message}"
+    conditions.set(C.FINISHED, True, outcome, text)
+    conditions.set(C.READY, success, outcome, text)
+    conditions.set(C.PODS_READY, False, outcome)
+    if not success:
+        conditions.set(C.STALLED, True, reason, text)
+    _write(row, conditions, pods=pod_counts(row), finishTime=timestamp(now), usage=usage(row, now))
+
+
+def evicted(row: JobRow, reason: Reason, message: str, now: float, *, count: str | None) -> None:
+    """The attempt is over and the job waits again; `count` is the restart counter that grows."""
+    conditions = _conditions(row, now)
+    conditions.set(C.EVICTED, True, reason, message)
+    conditions.set(C.QUOTA_RESERVED, False, reason)
+    conditions.set(C.ADMITTED, False, reason, message)
+    conditions.set(C.PODS_READY, False, reason)
+    conditions.set(C.READY, False, Reason.BACKING_OFF, message)
+    restarts = {"infrastructure": row.restarts("infrastructure"), "user": row.restarts("user")}
+    if count is not None:
+        restarts[count] += 1
+    _write(row, conditions, placement={"attempt": row.attempt}, pods=None, restarts=restarts)
+
+
+def suspended(row: JobRow, now: float) -> None:
+    """The user wants the job to hold nothing."""
+    conditions = _conditions(row, now)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
+    conditions.set(C.SUSPENDED, True, Reason.SUSPENDED)
+    conditions.set(C.QUOTA_RESERVED, False, Reason.SUSPENDED)
+    conditions.set(C.ADMITTED, False, Reason.SUSPENDED)
+    conditions.set(C.PODS_READY, False, Reason.SUSPENDED)
+    conditions.set(C.READY, False, Reason.SUSPENDED, "spec.suspend is true")
+    conditions.drop(C.STALLED, C.EVICTED)
+    _write(row, conditions, placement={"attempt": row.attempt}, pods=None)
+
+
+def terminating(row: JobRow, message: str, now: float) -> None:
+    """The object is being deleted and its pods are not gone yet."""
+    conditions = _conditions(row, now)
+    conditions.set(C.READY, False, Reason.TERMINATING, message)
+    _write(row, conditions)
+
+
+def same_reasons(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two statuses say the same but for numbers: conditions with the same statuses and reasons."""
+    return one.get("observedGeneration") == other.get("observedGeneration") and [
+        (c["type"], c["status"], c["reason"]) for c in one.get("conditions") or ()
+    ] == [(c["type"], c["status"], c["reason"]) for c in other.get("conditions") or ()]
+
+
+def pod_counts(row: JobRow) -> dict[str, Any]:
+    """Return the pods of the current attempt by phase."""
+    pods = [p for p in row.pods.values() if p.owned is not None and p.owned.attempt == row.attempt]
+    desired = sum(p.replicas for p in row.placement.pod_sets) if row.placement else 0
+    ready = sum(p.ready for p in pods)
+    phases = {
+        phase.lower(): sum(p.phase == phase for p in pods)
+        for phase in ("Pending", "Running", "Succeeded", "Failed")
+    }
+    counts = {"desired": desired, "ready": ready, **phases}
+    return {"summary": f"{ready}/{desired}", **{k: v for k, v in counts.items() if v}}
+
+
+def used(row: JobRow, now: float) -> None:
+    """Add what the attempt that ends now used to what the status says, before its placement is dropped."""
+    total = usage(row, now)
+    if total is not None:
+        row.status = {**row.status, "usage": total}
+
+
+def usage(row: JobRow, now: float) -> dict[str, Any] | None:
+    """Return what the job used: what is written, plus the attempt that ends now, from admission on."""
+    known = row.status.get("usage") or {}
+    since = seconds_of((row.status.get("placement") or {}).get("admittedTime"))
+    if row.placement is None or since is None:
+        return known or None
+    devices = sum(p.replicas * p.devices for p in row.placement.pod_sets)
+    seconds = int(known.get("deviceSeconds") or 0) + devices * max(int(now - since), 0)
+    return {**known, "deviceSeconds": seconds}
+
+
+def describe(placement: Placement) -> str:
+    """Return a placement in one line for people."""
+    parts = []
+    for pod_set in placement.pod_sets:
+        devices = f" x {pod_set.devices} {pod_set.accelerator}" if pod_set.devices else ""
+        domain = f" in {pod_set.domain}" if pod_set.domain else f" on {len(dict(pod_set.nodes))} nodes"
+        parts.append(f"{pod_set.replicas} {pod_set.name}{devices}{domain} of pool {pod_set.pool}")
+    chosen = f" by alternative {placement.alternative}" if placement.alternative else ""
+    return f"cluster {placement.cluster}: {', '.join(parts)}{chosen}"
+
+
+def _pod_set(placed: Any) -> dict[str, Any]:
+    written = {
+        "name": placed.name,
+        "replicas": placed.replicas,
+        "poolName": placed.pool,
+        "acceleratorName": placed.accelerator,
+        "resourceName": placed.device,
+        "acceleratorsPerPod": placed.devices,
+        "topologyDomain": placed.domain,
+        "nodes": [{"name": name, "count": count} for name, count in placed.nodes],
+    }
+    return {k: v for k, v in written.items() if v is not None}
+
+
+def _candidates(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
+    """Return the places that were considered; an alternative that is not open yet is none, the message tells of it."""
+    return [_candidate(c) for c in candidates if c.pool]
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "clusterName": candidate.cluster,
+        "poolName": candidate.pool,
+        "reason": str(candidate.reason),
+        "message": candidate.message[:1024],
+    }
+    if candidate.score_milli is not None:
+        written["score"] = _thousandths(candidate.score_milli)
+    if candidate.terms:
+        written["scores"] = [
+            {"term": t.name, "value": _thousandths(t.milli), "unit": t.unit} for t in candidate.terms
+        ]
+    return written
+
+
+def _thousandths(milli: int) -> str:
+    sign, whole = ("-" if milli < 0 else ""), abs(milli)
+    return (
+        sign + decimal_string(whole // 1000)
+        if whole % 1000 == 0
+        else f"{sign}{whole // 1000}.{whole % 1000:03d}"
+    )

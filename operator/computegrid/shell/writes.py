@@ -1,0 +1,258 @@
+"""The writes of one job, in the order that keeps a crash harmless: status first, then what follows from it.
+
+One task writes for a job at a time (`JobRow.busy`); what it could not do is left to the next look at the job, which
+derives it anew. Creating is idempotent by name, deleting by uid, and a status is put on the version that was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from computegrid.api.labels import API_VERSION, FINALIZER
+from computegrid.clusters.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Transient
+from computegrid.clusters.port import PODS, SERVICES, ClusterPort
+from computegrid.render.gang import Gang, service_name
+from computegrid.shell.access import AIJOBS, Access
+from computegrid.state.demand import JobRow
+from computegrid.state.pods import PodRow
+
+logger = logging.getLogger(__name__)
+
+_STATUS_ATTEMPTS = 6
+_FIRST_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A member took the request and said no: repeating it as it is would be no use."""
+
+    cluster: str
+    error: ClusterError
+
+
+class Gone(Exception):
+    """The job's object is no longer there: nothing is left to write about it."""
+
+
+class Writer:
+    """Writes for jobs, each in a task of its own."""
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        settled: Callable[[JobRow, Refusal | None, bool], None],
+        node_gone: Callable[[PodRow], bool],
+    ) -> None:
+        """`settled(row, refusal, complete)` is called when a job's task has ended."""
+        self._access = access
+        self._node_gone = node_gone
+        self._settled = settled
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, row: JobRow, work: Coroutine[Any, Any, Refusal | None]) -> None:
+        """Run `work` for a job that is not busy."""
+        assert not row.busy
+        row.busy = True
+        task = asyncio.create_task(self._run(row, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait until every job's task has ended."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, row: JobRow, work: Awaitable[Refusal | None]) -> None:
+        refusal, complete = None, False
+        try:
+            refusal = await work
+            complete = refusal is None
+        except Gone:
+            complete = True
+        except ClusterError as error:
+            logger.warning("%s/%s: will be tried again: %s", row.namespace, row.name, error)
+        except Exception:
+            logger.exception(
+                "%s/%s: a write ended unexpectedly; it will be tried again", row.namespace, row.name
+            )
+        finally:
+            row.busy = False
+        self._settled(row, refusal, complete)
+
+    # -- the pieces
+
+    async def launch(self, row: JobRow, gang: Gang) -> Refusal | None:
+        """Persist a new placement, then create everything that follows from it."""
+        await self.ensure_finalizer(row)
+        await self.put_status(row)
+        return await self.create(row, gang, tuple(gang.slots()))
+
+    async def create(self, row: JobRow, gang: Gang, slots: Iterable[tuple[str, int]]) -> Refusal | None:
+        """Create these pods of a placed gang, and its Service; 409 means done.
+
+        Raises:
+            ClusterError: some could not be created for now.
+        """
+        cluster = gang.placement.cluster
+        port, room = self._access.member(cluster)
+        service = gang.service()
+        first_error: list[ClusterError] = []
+
+        async def one(resource: Any, body: dict[str, Any]) -> None:
+            async with room:
+                if first_error:  # the others would end the same way
+                    return
+                try:
+                    await port.create(resource, body, namespace=gang.namespace)
+                except Conflict as error:
+                    if error.reason != "AlreadyExists":
+                        first_error.append(error)
+                except ClusterError as error:
+                    first_error.append(error)
+
+        bodies = [(SERVICES, service)] if service else []
+        async with asyncio.TaskGroup() as group:
+            for resource, body in bodies:
+                group.create_task(one(resource, body))
+            for pod_set, index in slots:
+                group.create_task(one(PODS, gang.pod(pod_set, index)))
+        if not first_error:
+            return None
+        if isinstance(first_error[0], Forbidden | Invalid | NotFound):
+            return Refusal(cluster, first_error[0])
+        raise first_error[0]
+
+    async def settle(
+        self, row: JobRow, *, status: bool = False, pods: Iterable[PodRow] = (), service_in: str | None = None
+    ) -> Refusal | None:
+        """Write the status if it is to be written, then remove pods and the Service of a cluster that was left."""
+        if status:
+            await self.put_status(row)
+        await self.remove(row, pods)
+        if service_in is not None:
+            await self.remove_service(row, service_in)
+        return None
+
+    async def put_status(self, row: JobRow) -> None:
+        """Write the row's status; a conflict is tried again on the version that the watch brings.
+
+        Raises:
+            Gone: the object is not there any more.
+            ClusterError: it could not be written for now.
+        """
+        pause = _FIRST_PAUSE
+        for attempt in range(_STATUS_ATTEMPTS):
+            status = row.status
+            body = {
+                "apiVersion": API_VERSION,
+                "kind": "AIJob",
+                "metadata": _reference(row) | {"resourceVersion": row.resource_version},
+                "status": status,
+            }
+            try:
+                async with self._access.hub_slots:
+                    written = await self._access.hub.update_status(AIJOBS, body)
+            except NotFound as error:
+                raise Gone from error
+            except Conflict:
+                if attempt + 1 == _STATUS_ATTEMPTS:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                row.written = status
+                _advance(row, written)
+                return
+
+    async def ensure_finalizer(self, row: JobRow) -> None:
+        """Add the finalizer unless an admission policy has already done so (raises as `put_status`)."""
+        if row.has_finalizer:
+            return
+        wanted = [*row.finalizers, FINALIZER]
+        await self._patch_finalizers(row, wanted)
+
+    async def release_finalizer(self, row: JobRow, service_in: str | None) -> Refusal | None:
+        """Let the object go: nothing of the job is left anywhere."""
+        if service_in is not None:
+            await self.remove_service(row, service_in)
+        if row.has_finalizer:
+            await self._patch_finalizers(row, [f for f in row.finalizers if f != FINALIZER])
+        return None
+
+    async def _patch_finalizers(self, row: JobRow, wanted: list[str]) -> None:
+        metadata = {"finalizers": wanted, "resourceVersion": row.resource_version, "uid": row.uid}
+        try:
+            async with self._access.hub_slots:
+                written = await self._access.hub.patch(
+                    AIJOBS, row.name, {"metadata": metadata}, namespace=row.namespace
+                )
+        except NotFound as error:
+            raise Gone from error
+        row.finalizers = tuple(wanted)
+        _advance(row, written)
+
+    async def remove(self, row: JobRow, pods: Iterable[PodRow]) -> None:
+        """Delete these pods, by uid; those that are already gone are as good as deleted.
+
+        Raises:
+            ClusterError: some could not be deleted for now.
+        """
+        errors: list[ClusterError] = []
+
+        async def one(pod: PodRow, port: ClusterPort, room: asyncio.Semaphore) -> None:
+            async with room:
+                try:
+                    # Nobody is left on a node that is gone to end its pods gracefully.
+                    grace = 0 if self._node_gone(pod) else None
+                    await port.delete(
+                        PODS, pod.key[2], namespace=pod.key[1], uid=pod.uid, grace_seconds=grace
+                    )
+                except (NotFound, Conflict):
+                    logger.debug("pod %s is already gone", pod.key)
+                except ClusterError as error:
+                    errors.append(error)
+                    return
+            row.removed.add(pod.uid)
+
+        async with asyncio.TaskGroup() as group:
+            for pod in pods:
+                if self._access.known(pod.key[0]):
+                    group.create_task(one(pod, *self._access.member(pod.key[0])))
+                else:
+                    errors.append(Transient(f"cluster {pod.key[0]} is not connected"))
+        if errors:
+            raise errors[0]
+
+    async def remove_service(self, row: JobRow, cluster: str) -> None:
+        """Delete the job's headless Service in a cluster (raises as `remove`)."""
+        port, room = self._access.member(cluster)
+        try:
+            async with room:
+                await port.delete(SERVICES, service_name(row.name, row.uid), namespace=row.namespace)
+        except NotFound:
+            logger.debug("the Service of %s/%s is already gone", row.namespace, row.name)
+
+    async def expire(self, row: JobRow) -> Refusal | None:
+        """Delete a job that was kept for long enough after its end."""
+        try:
+            async with self._access.hub_slots:
+                await self._access.hub.delete(AIJOBS, row.name, namespace=row.namespace, uid=row.uid)
+        except (NotFound, Conflict) as error:
+            raise Gone from error
+        return None
+
+
+def _reference(row: JobRow) -> dict[str, Any]:
+    return {"name": row.name, "namespace": row.namespace, "uid": row.uid}
+
+
+def _advance(row: JobRow, written: dict[str, Any]) -> None:
+    """Go on from the version that a write made, without waiting for the watch to bring it."""
+    version = str((written.get("metadata") or {}).get("resourceVersion") or "")
+    if version.isdigit() and (not row.resource_version.isdigit() or int(version) > int(row.resource_version)):
+        row.resource_version = version
