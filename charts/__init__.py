@@ -1,0 +1,1 @@
+"""The Helm chart, and the code that makes its generated parts: `python -m charts.generate`."""
