@@ -205,6 +205,91 @@ def test_a_process_that_was_paused_finds_itself_deposed_before_its_timers_run():
     run_virtual(main())
 
 
+class PausedPort(MemoryPort):
+    """Its process is stopped for a while after a write was done and before the answer is looked at."""
+
+    seconds = 0.0
+    pause = staticmethod(lambda _: None)
+
+    async def create(self, *args, **options):
+        answer = await super().create(*args, **options)
+        self.pause(self.seconds)
+        return answer
+
+    async def update(self, *args, **options):
+        answer = await super().update(*args, **options)
+        self.pause(self.seconds)
+        return answer
+
+
+@pytest.mark.parametrize("when", ["acquires", "takes over", "renews"])
+def test_an_answer_that_waited_while_the_process_was_paused_does_not_make_a_leader(when):
+    async def main():
+        moment = 100.0
+
+        def pause(seconds):
+            nonlocal moment
+            moment += seconds
+
+        port, started, lost = PausedPort(), [], []
+        port.pause = pause
+        if when == "takes over":
+            spec = {"holderIdentity": "", "leaseTransitions": 7}
+            port.store.create(LEASES, {"metadata": {"name": "x", "namespace": "grid"}, "spec": spec}, None)
+        election = LeaderElection(
+            port,
+            namespace="grid",
+            name="x",
+            identity="a",
+            clock=lambda: moment + now(),
+            on_started=started.append,
+            on_lost=lost.append,
+            rng=random.Random(1),
+        )
+        port.seconds = 0.0 if when == "renews" else 20.0
+        task = asyncio.create_task(election.run())
+        await asyncio.sleep(0.5)
+        if when == "renews":
+            assert election.epoch_now == 1
+            port.seconds = 20.0
+            await asyncio.sleep(2)
+            assert lost
+        else:
+            assert not started
+        assert election.epoch_now is None
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
+
+
+@virtual
+async def test_a_port_that_ignores_its_time_outs_cannot_make_a_leader_stay():
+    async with candidates("a") as (_, a):
+        await asyncio.sleep(10)
+
+        async def forever(*_, **__):
+            await asyncio.Event().wait()
+
+        a.port.update = forever
+        cut = now()
+        asyncio.get_running_loop().call_later(50, lambda: None)
+        await asyncio.sleep(7)
+        assert a.lost[0][0] - cut <= 6
+
+
+@virtual
+async def test_an_epoch_that_someone_else_wrote_is_not_ours():
+    async with candidates("a") as (store, a):
+        await asyncio.sleep(9)
+        changed = store.get(LEASES, "computegrid", "grid")
+        changed["spec"]["leaseTransitions"] = 30
+        store.update(LEASES, changed, status=False)
+        await asyncio.sleep(6)
+        assert len(a.lost) == 1
+        assert a.election.epoch_now == 31
+
+
 class Trouble:
     """Hangs, delays, lost answers and refusals for one of three candidates at a time."""
 

@@ -175,6 +175,9 @@ async def test_watch_replays_history_then_follows_and_ends_with_a_bookmark():
     port = MemoryPort()
     start = (await port.list(PODS)).resource_version
     made = await port.create(PODS, pod("a"))
+    asyncio.get_running_loop().call_later(
+        70, lambda: port.store.create(NODES, {"metadata": {"name": "n"}}, None)
+    )
     began = now()
     asyncio.get_running_loop().call_later(5, lambda: port.store.delete(PODS, "a", "research"))
     events = await collect(port, 9, resource_version=start, timeout=130)

@@ -167,6 +167,11 @@ async def test_old_and_doubled_events_change_nothing():
         assert sink.objects["research", "a"]["spec"] == {"version": 2}
         assert reflector.counters.stale == 2
         assert sink.names == ["a", "b"]
+        late_again = WatchEvent("MODIFIED", old, old["metadata"]["resourceVersion"])
+        port.faults.on_event = on_nth(1, None, late_again)
+        port.store.create(PODS, pod("c"), None)
+        await settled()
+        assert reflector._version == str(port.store.revision)
 
 
 @virtual
@@ -308,6 +313,9 @@ async def test_a_stale_list_is_refused_and_a_restored_cluster_is_believed_in_the
         port.store.create(PODS, pod(name), None)
     async with reflecting(port, sink) as reflector:
         await settled()
+        port.store.create(PODS, pod("grave"), None)
+        port.store.delete(PODS, "grave", "research")
+        await settled()
         restored = MemoryStore()
         restored.create(PODS, pod("a"), None)
         port.store = restored
@@ -317,6 +325,10 @@ async def test_a_stale_list_is_refused_and_a_restored_cluster_is_believed_in_the
         await settled(40)
         assert sink.names == ["a"]
         assert reflector.counters.stale == 3
+        # What was deleted at a higher version before the restore may come again at a lower one.
+        restored.create(PODS, pod("grave"), None)
+        await settled(2)
+        assert sink.names == ["a", "grave"]
 
 
 @virtual

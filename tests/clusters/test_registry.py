@@ -192,7 +192,10 @@ async def test_why_a_member_is_not_reached(error, reason):
         assert (west.status.state, west.status.reason) == (CONNECTING, reason)
         await asyncio.sleep(40)
         assert (west.status.state, west.status.reason) == (UNREACHABLE, reason)
-        assert type(error).__name__ in west.status.message
+        names = (
+            "lack the rights to: create selfsubjectaccessreviews" if reason is Reason.MISSING_RIGHTS else ""
+        )
+        assert (names or type(error).__name__) in west.status.message
         grid.ports[0].faults.heal()
         await asyncio.sleep(11)
         assert west.ready
@@ -229,6 +232,26 @@ async def test_rights_that_cannot_be_asked_for():
         grid.ports[0].faults.fail(Forbidden("no"), resource=ACCESS_REVIEWS, times=10**6)
         await asyncio.sleep(5)
         assert str(west.missing[0]) == "create selfsubjectaccessreviews.authorization.k8s.io"
+
+
+@pytest.mark.parametrize("hostile", [ValueError("hostile"), Transient("down")])
+@virtual
+async def test_rights_are_named_even_where_the_identity_may_not_be_read(hostile):
+    async with a_grid() as grid:
+        west = await grid.connect("west")
+        port = grid.ports[0]
+        port.denied = {("get", "namespaces"), ("list", "nodes")}
+        port.faults.fail(Forbidden("no", code=403), resource=NAMESPACES, times=10**6)
+        port.faults.fail(hostile, resource=ACCESS_REVIEWS)
+        await asyncio.sleep(100)
+        assert west.status.state is UNREACHABLE
+        assert west.status.message.endswith("lack the rights to: get namespaces/kube-system, list nodes")
+        reviews = [call for call in port.faults.calls if call.resource == str(ACCESS_REVIEWS)]
+        assert len(reviews) <= 4 * len(REQUIRED)
+        port.denied = set()
+        port.faults.heal()
+        await asyncio.sleep(12)
+        assert west.ready
 
 
 @virtual
@@ -268,6 +291,20 @@ async def test_another_cluster_behind_the_same_address_reaches_no_sink():
         await asyncio.sleep(30)
         assert west.ready
         assert grid.sinks["west"][1].names == ["p"]
+
+
+@virtual
+async def test_a_watch_from_before_the_change_of_identity_is_not_followed():
+    async with a_grid() as grid:
+        store = grid.stores["west"] = MemoryStore("west")
+        west = await grid.connect("west")
+        await asyncio.sleep(5)
+        grid.ports[0].store = MemoryStore("impostor")
+        await asyncio.sleep(15)
+        assert west.status.reason is Reason.CLUSTER_REPLACED
+        store.create(PODS, pod("late"), None)
+        await asyncio.sleep(5)
+        assert grid.sinks["west"][1].names == []
 
 
 @virtual

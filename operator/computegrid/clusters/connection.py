@@ -157,9 +157,7 @@ class MemberConnection:
         self.last_error = None
         self._backoff.reset()
         if self.missing:
-            listed = ", ".join(map(str, self.missing))
-            message = f"the credentials lack the rights to: {listed}"
-            self._enter(ConnectionState.REACHABLE, Reason.MISSING_RIGHTS, message)
+            self._enter(ConnectionState.REACHABLE, Reason.MISSING_RIGHTS, self._lack())
         else:
             self._enter(ConnectionState.REACHABLE, Reason.READY, "")
 
@@ -169,17 +167,22 @@ class MemberConnection:
         self._identities.claim(self.name, uid)
 
     async def _check_rights(self) -> None:
+        """Ask at each arrival, and now and then while something is missing; a quiet member is not asked."""
         refused = any(isinstance(reflector.last_error, Forbidden) for reflector in self.reflectors)
         age = self._settings.clock() - self._rights_checked
-        first = age == float("inf")
-        if first or ((self.missing or refused) and age >= self._settings.rights_seconds):
-            timeout = self._settings.probe_timeout
-            self.missing = await missing_rights(self.port, self._settings.required, timeout=timeout)
-            self._rights_checked = self._settings.clock()
+        arrives = age == float("inf") or self._status.state is not ConnectionState.REACHABLE
+        if arrives or ((self.missing or refused) and age >= self._settings.rights_seconds):
+            await self._ask_rights()
+
+    async def _ask_rights(self) -> None:
+        timeout = self._settings.probe_timeout
+        self.missing = await missing_rights(self.port, self._settings.required, timeout=timeout)
+        self._rights_checked = self._settings.clock()
 
     async def _probe_failed(self, error: Exception) -> float:
         self.last_error = error
-        problem = clean(f"{type(error).__name__}: {error}")
+        problem = await self._lacking() if isinstance(error, Forbidden) else ""
+        problem = problem or clean(f"{type(error).__name__}: {error}")
         if isinstance(error, IdentityError):
             await self._stop_reflectors()
             reason = Reason(error.reason)
@@ -191,6 +194,18 @@ class MemberConnection:
         elif self._status.state is ConnectionState.CONNECTING:
             self._enter(ConnectionState.CONNECTING, _reason_of(error), problem)
         return self._backoff.next()
+
+    async def _lacking(self) -> str:
+        """Which rights are missing where not even the identity may be read; empty where that is not told."""
+        if self._settings.clock() - self._rights_checked >= self._settings.rights_seconds:
+            try:
+                await self._ask_rights()
+            except Exception as error:  # noqa: BLE001 -- as in `run`, whose handler this is
+                log.debug("%s: its rights are not told: %s", self._title, clean(str(error)))
+        return self._lack() if self.missing else ""
+
+    def _lack(self) -> str:
+        return f"the credentials lack the rights to: {', '.join(map(str, self.missing))}"
 
     # -- reflectors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from computegrid.clusters.memory_store import Change, MemoryStore
 from computegrid.clusters.port import Object, Resource, WatchEvent, metadata_of
@@ -29,15 +30,12 @@ class Waiter:
         self.ended, self.error = True, error
         self._event.set()
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait to be woken; False when the time went by first."""
-        try:
+    async def wait(self, seconds: float) -> None:
+        """Wait to be woken, for this long at most."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
-        except TimeoutError:
-            return False
         self._event.clear()
-        return True
 
 
 async def events(
@@ -46,6 +44,7 @@ async def events(
     """What a watch from revision `after` sends in `seconds`, unless it is ended before."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
+    due = loop.time() + BOOKMARK_SECONDS
     while not waiter.ended:
         changes = store.changes(resource, after)
         if changes is None:
@@ -58,14 +57,15 @@ async def events(
                 yield event
         if changes:
             continue
-        # Up to here all has been sent; a change that comes during the wait is not covered by its bookmark.
+        # Up to here all has been sent.
         after = max(after, store.revision)
-        left = end - loop.time()
-        if left <= 0:
+        now = loop.time()
+        if now >= end or now >= due:
             yield bookmark(resource, after)
+            due = now + BOOKMARK_SECONDS
+        if now >= end:
             return
-        if not await waiter.wait(min(left, BOOKMARK_SECONDS)) and left > BOOKMARK_SECONDS:
-            yield bookmark(resource, after)
+        await waiter.wait(min(end, due) - now)
     if waiter.error is not None:
         raise waiter.error
 
