@@ -1,7 +1,7 @@
 """The one vocabulary of condition types and reasons.
 
-The core, status conditions, events and metrics all speak these words, so that a reason read in `kubectl describe`
-is the reason counted in Prometheus. Values are part of the API: add freely, rename never.
+The core, status conditions, events and metrics all speak these words, so that a reason read in `kubectl
+describe` is the reason counted in Prometheus. Values are part of the API: add freely, rename never.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Reason(StrEnum):
     POD_EVICTED = "PodEvicted"
     POD_LOST = "PodLost"
     PODS_NOT_READY = "PodsNotReady"
+
+    # what came of a candidate that fitted
+    CHOSEN = "Chosen"
+    OUTSCORED = "Outscored"
 
     # why a job is not placed, by filter
     NO_POOL = "NoPool"

@@ -198,8 +198,8 @@ def test_the_chosen_candidate_comes_first_and_losers_say_why() -> None:
     dear = make_pool("dear", 1, cluster="a", price_micros_per_device_hour=2_000_000)
     got = place([dear, cheap, make_pool("off", 1, cluster="c", unschedulable=True)], make_job())
     assert [(each.pool, each.reason) for each in got.candidates] == [
-        ("cheap", Reason.ADMITTED),
-        ("dear", Reason.READY),
+        ("cheap", Reason.CHOSEN),
+        ("dear", Reason.OUTSCORED),
         ("off", Reason.POOL_UNSCHEDULABLE),
     ]
     assert next(term for term in got.candidates[0].terms if term.name == "price").milli == 8_000

@@ -133,8 +133,9 @@ class FailurePolicy(CamelModel):
     """`Wait`: the job stays with a cluster that cannot be reached. `Failover`: it starts elsewhere, once its
     pods there are sure to be stopped."""
     no_progress_seconds: Annotated[int, between(60, 604_800)] | None = None
-    """Seconds without all pods ready after which the attempt is given up and another place is tried. Absent:
-    the operator's default."""
+    """Seconds without all pods ready, while the job has a place, after which it has failed. Absent: never;
+    a place where the pods do not become ready is given up for another one after the operator's
+    `podsReadyTimeoutSeconds`."""
 
 
 class Checkpoint(CamelModel):

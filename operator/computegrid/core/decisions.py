@@ -24,7 +24,7 @@ class Candidate:
     pool: str
     alternative: str | None
     reason: Reason
-    """`Admitted` for the chosen one; `Ready` for one that fitted and lost by score; else why it did not
+    """`Chosen`; `Outscored` for one that fitted and lost by score; else why it did not
     fit."""
     message: str
     score_milli: int | None = None

@@ -143,7 +143,8 @@ def _pod_succeeded(facts: JobFacts, current: dict[PodKey, PodView], key: PodKey)
 def _success_message(facts: JobFacts) -> str:
     if facts.leader_set is not None and not facts.service:
         return f"all pods of pod set {facts.leader_set} succeeded"
-    return f"all {len(_wanted(facts))} pods succeeded"
+    wanted = len(_wanted(facts))
+    return "its pod succeeded" if wanted == 1 else f"all {wanted} pods succeeded"
 
 
 def _all_ready(facts: JobFacts, current: dict[PodKey, PodView]) -> bool:

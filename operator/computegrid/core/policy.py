@@ -73,6 +73,8 @@ class Policy:
     carbon_unknown_g_per_kwh: int = 480
     """Taken where a cluster states none: about the world's average, so that saying nothing is not the way to
     win."""
+    watts_unknown_per_device: int = 500
+    """Taken where an accelerator states none: about what a large device draws, for the same reason."""
     bandwidth_unknown_mbps: int = 1_000
     latency_unknown_ms: int = 500
 

@@ -170,12 +170,13 @@ class _Cycle:
 
 def _candidate(scored: _Scored, best: int, *, chosen: bool) -> Candidate:
     fit = scored.fit
-    message = "chosen" if chosen else f"fits; {scored.milli - best} milli-points behind the chosen one"
+    behind = max((scored.milli - best) // 1_000, 0)
+    message = "best score" if chosen else f"fits; its score is {behind} points behind the best"
     return Candidate(
         cluster=fit.pool.cluster,
         pool=fit.pool.name,
         alternative=fit.alternative.name or None,
-        reason=Reason.ADMITTED if chosen else Reason.READY,
+        reason=Reason.CHOSEN if chosen else Reason.OUTSCORED,
         message=message,
         score_milli=scored.milli,
         terms=scored.terms,

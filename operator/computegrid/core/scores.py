@@ -80,7 +80,8 @@ def _carbon(view: View) -> int:
     milli_watts = 0
     for part in view.fit.parts:
         accelerator = view.world.accelerator(part.site.pool)
-        watts = (accelerator.watts or 0) if accelerator else 0
+        known = accelerator.watts if accelerator else None
+        watts = view.policy.watts_unknown_per_device if known is None else known
         milli_watts += part.pods * part.site.demand.devices * watts * part.site.pool.pue_milli
     return milli_watts * intensity // 1_000  # mW by g/kWh by 1/1000 = thousandths of a gram an hour
 
