@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,11 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def find_program(name: str, hint: str) -> Path:
-    """A program beside this Python or on the PATH; without it the test fails rather than passing unseen."""
+    """A program beside this Python or on the PATH; without it CI fails, and elsewhere the test is skipped."""
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        pytest.fail(f"{name} is missing: {hint}")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{name} is missing: {hint}")
     return Path(found)
 
 
