@@ -1,8 +1,9 @@
 """Every metric: its name, its help, its labels; and the collector that reads the tables when it is scraped.
 
-Labels are bounded by what admins create (clusters, pools, queues, accelerators) and by fixed vocabularies; no job, pod,
-node or user ever becomes a label. Gauges of state are never set, so they can never be stale: they are counted from the
-tables at scrape time. `python -m computegrid.metrics docs/metrics.md` writes the reference.
+Labels are bounded by what admins create (clusters, pools, queues, accelerators) and by fixed vocabularies; no
+job, pod, node or user ever becomes a label. Gauges of state are never set, so they can never be stale: they
+are counted from the tables at scrape time. `python -m computegrid.metrics docs/metrics.md` writes the
+reference.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import computegrid
 from computegrid.core.decisions import Placement
+from computegrid.reasons import ConditionType
 from computegrid.state.conditions import find
 from computegrid.state.demand import JobRow
 from computegrid.state.inventory import PoolDevices
 from computegrid.state.tables import Tables
-from computegrid.reasons import ConditionType
 
 WAIT_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 40960)
 """Seconds: from a gang that starts at once to one that waits half a day."""
@@ -192,7 +193,7 @@ class StateCollector(Collector):
                 values[pool.cluster, pool.pool, pool.accelerator, state] = count
         return _family(
             "computegrid_devices",
-            "Devices of a pool; used and free add up to allocatable on ready nodes plus what is used on others.",
+            "Devices of a pool; allocatable and free are those of ready nodes.",
             ("cluster", "pool", "accelerator", "state"),
             values,
         )
@@ -211,12 +212,14 @@ class StateCollector(Collector):
             ("cluster", "resource"),
             {(r.cluster, r.resource): r.age_seconds for r in readings},
         )
-        yield _family(
+        restarts = CounterMetricFamily(
             "computegrid_watch_restarts",
             "How often a watch had to be started again since the operator started.",
-            ("cluster", "resource"),
-            {(r.cluster, r.resource): r.restarts for r in readings},
+            labels=("cluster", "resource"),
         )
+        for reading in readings:
+            restarts.add_metric((reading.cluster, reading.resource), reading.restarts)
+        yield restarts
 
 
 def queue_of(row: JobRow) -> str:
@@ -262,7 +265,7 @@ def _row(family: Metric, metrics: Metrics) -> str:
     own = [m for m in vars(metrics).values() if getattr(m, "_name", None) == family.name]
     names = getattr(own[0], "_labelnames", ()) if own else getattr(family, "_labelnames", ())
     suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-    return f"| `{family.name}{suffix}` | {family.type} | {', '.join(names) or '–'} | {family.documentation} |"
+    return f"| `{family.name}{suffix}` | {family.type} | {', '.join(names) or '-'} | {family.documentation} |"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """From a placement to manifests: the pods of a gang and the Service by which they find each other. Pure.
 
-A gang is rendered once per pod set and copied per pod, where only the name, the rank and the node differ. Nothing of
-the user's template is passed through unread: it comes from the typed model, which drops what it does not know.
+A gang is rendered once per pod set and copied per pod, where only the name, the rank and the node differ.
+Nothing of the user's template is passed through unread: it comes from the typed model, which drops what it
+does not know.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from computegrid.render import rendezvous
 from computegrid.api import labels
 from computegrid.api.ai_job import AIJob
 from computegrid.core.decisions import Placement, PodSetPlacement
+from computegrid.render import rendezvous
 from computegrid.state.supply import PoolSpec
 from computegrid.state.tables import pod_name, ranks
 
 Manifest = dict[str, Any]
 
 _NO_DEVICES = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
-"""Images of accelerator frameworks ask for all devices by default; a container that got none shall see none."""
+"""Images of frameworks ask for all devices by default; a container that got none shall see none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Gang:
                 yield placed.name, index
 
     def service(self) -> Manifest | None:
-        """Return the headless Service of a distributed framework; None when the pods need not find each other."""
+        """Return the headless Service of a framework; None when the pods need not find each other."""
         if self.framework == "None":
             return None
         return {
@@ -180,8 +181,8 @@ class Gang:
     def _override(self, spec: Manifest, *, asks: bool) -> None:
         """Apply what the chosen alternative changes to the first container.
 
-        Image and variables change in every pod set, the command only where devices are asked for: a launcher keeps
-        its own, whatever its workers run on.
+        Image and variables change in every pod set, the command only where devices are asked for: a launcher
+        keeps its own, whatever its workers run on.
         """
         chosen = next((a for a in self.job.spec.alternatives if a.name == self.placement.alternative), None)
         if chosen is None or chosen.overrides is None:
@@ -215,8 +216,8 @@ class Gang:
 
 
 def service_name(job: str, uid: str) -> str:
-    """Return the name of a job's headless Service: a DNS label that no two jobs share."""
-    return f"{job}-{uid[:5]}"
+    """Return the name of a job's headless Service, which no two jobs share and which starts with a letter."""
+    return f"{job}-{uid[:5]}" if job[0].isalpha() else f"job-{job}-{uid[:5]}"
 
 
 def _request_devices(container: Manifest, device: str, count: int) -> None:

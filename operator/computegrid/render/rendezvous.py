@@ -1,8 +1,9 @@
-"""How the pods of a distributed job find each other: names, ranks and the environment of each framework. Pure.
+"""How the pods of a job find each other: names, ranks and the environment of each framework. Pure.
 
-Hosts are `<pod set>-<index>.<service>.<namespace>.svc`, the same in every attempt. Besides the variables of its
-framework every pod has `COMPUTEGRID_RANK`, `_WORLD_SIZE`, `_POD_SET`, `_POD_INDEX` and `_POD_SET_SIZE`; a world is
-counted in pods. Launchers that start one process a device (torchrun, mpirun) count devices themselves.
+Hosts are `<pod set>-<index>.<service>.<namespace>.svc`, the same in every attempt. Besides the variables of
+its framework every pod has `COMPUTEGRID_RANK`, `_WORLD_SIZE`, `_POD_SET`, `_POD_INDEX` and `_POD_SET_SIZE`; a
+world is counted in pods. Launchers that start one process a device (torchrun, mpirun) count devices
+themselves.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _pytorch(peers: Peers, coordinator: str, pod_set: str, rank: int) -> dict[st
 
 @lru_cache(maxsize=64)
 def _tensorflow_cluster(peers: Peers) -> str:
-    """Return the `cluster` member of TF_CONFIG: roles are named by their pod sets (chief, worker, ps, evaluator)."""
+    """Return the `cluster` of TF_CONFIG: roles are named by their pod sets (chief, worker, ps, evaluator)."""
     members = {
         name: [f"{peers.host(name, i)}:{_TENSORFLOW_PORT}" for i in range(replicas)]
         for name, replicas, _ in peers.sets
@@ -110,7 +111,7 @@ def _tensorflow_cluster(peers: Peers) -> str:
 
 
 def hostfile(peers: Peers) -> str:
-    """Return the MPI hostfile: the launcher's own pod set is left out when there are others that do the work."""
+    """Return the MPI hostfile, without the launcher's own pod set where others do the work."""
     sets = peers.sets[1:] if len(peers.sets) > 1 else peers.sets
     lines = [
         f"{peers.host(name, i)} slots={max(devices, 1)}" for name, size, devices in sets for i in range(size)
@@ -119,7 +120,7 @@ def hostfile(peers: Peers) -> str:
 
 
 def mount_hostfile(spec: dict[str, Any]) -> None:
-    """Mount the hostfile annotation as a file into every container: no object of its own, so no write of its own."""
+    """Mount the hostfile annotation as a file into every container: it needs no object, and so no write."""
     field = {"path": "hostfile", "fieldRef": {"fieldPath": f"metadata.annotations['{HOSTFILE_ANNOTATION}']"}}
     spec["volumes"] = [
         *spec.get("volumes", ()),

@@ -1,4 +1,4 @@
-"""The operator process: the parts, wired once, and their life from the first contact with the hub to the last write."""
+"""The operator process: its parts, and their life from the first contact with the hub to the last write."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _LAG_SECONDS = 1.0
 async def serve(settings: Settings, credentials: Credentials) -> int:
     """Run the operator until it is told to stop; return the exit code.
 
-    A replica that is not the leader serves its probes and waits. One that loses the Lease ends at once, and whoever
-    supervises it starts a new one: nothing of an older epoch goes on.
+    A replica that is not the leader serves its probes and waits. One that loses the Lease ends at once, and
+    whoever supervises it starts a new one: nothing of an older epoch goes on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -70,7 +70,7 @@ async def _lead(
     async def watch_for_the_end() -> None:
         await _first_of(stop, lost)
         if lost.is_set():
-            # Writes of a deposed leader must end before another one starts: a process that cannot is ended hard.
+            # Writes of a deposed leader must end before another starts: a process that cannot is ended hard.
             asyncio.get_running_loop().call_later(2.0, os._exit, _EXIT_LOST)
         ending.set()
 

@@ -1,7 +1,7 @@
 """Events: what a person reads in `kubectl describe`. Posted beside the work, never in its way.
 
-One event for each change of mind, not one for each cycle; when the API server refuses or is slow, events are dropped
-and the work goes on.
+One event for each change of mind, not one for each cycle; when the API server refuses or is slow, events are
+dropped and the work goes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """kopf: login, the life of the process, and events of the operator's own kinds. Handlers convert and enqueue.
 
-Only stateless handlers are used. They write nothing to the objects, and a lost or a repeated event does no harm: the
-loop works on the tables.
+Only stateless handlers are used. They write nothing to the objects, and a lost or a repeated event does no
+harm: the loop works on the tables.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INACTIVITY_SECONDS = 75
 
 
 class Forever:
-    """Back-offs that never run out: a hub that is away must not end the process. kopf iterates it anew each time."""
+    """Back-offs that never run out, iterated anew each time: a hub that is away must not end the process."""
 
     def __init__(self, first: float = 0.5, cap: float = 10.0) -> None:
         self._first, self._cap = first, cap
@@ -36,14 +36,52 @@ class Forever:
             pause = min(pause * 2, self._cap)
 
 
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps no last-handled state: nothing compares objects, and copying each one for that is not free."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:  # noqa: ARG002 - kopf's contract
+        """Return an empty essence."""
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:  # noqa: ARG002 - kopf's contract
+        """Return nothing."""
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Store nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers: stateless handlers make none."""
+
+    def fetch(self, *, key: Any, body: Any) -> Any:  # noqa: ARG002 - kopf's contract
+        """Return nothing."""
+        return None
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Store nothing."""
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Purge nothing."""
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Touch nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Return the essence as it is."""
+        return essence
+
+
 def settings() -> kopf.OperatorSettings:
     """Return how kopf is to behave: watch and deliver, nothing else."""
     chosen = kopf.OperatorSettings()
     chosen.peering.standalone = True
     chosen.scanning.disabled = True
     chosen.posting.enabled = False
-    # kopf takes its own finalizer off objects that none of its handlers needs it for: it must not think ours is that.
+    # kopf takes its own finalizer off objects that no handler needs it for: ours must not be that.
     chosen.persistence.finalizer = f"{DOMAIN}/kopf"
+    chosen.persistence.diffbase_storage = NoDiffBase()
+    chosen.persistence.progress_storage = NoProgress()
     chosen.watching.inactivity_timeout = _INACTIVITY_SECONDS
     chosen.watching.server_timeout = 240
     chosen.watching.client_timeout = 300

@@ -1,7 +1,7 @@
 """The hub's own kinds: kopf brings the changes, a full list now and then brings the truth.
 
-kopf does not tell what vanished while its watch was down, so every kind is also listed in full at the start and once
-a resync period, with replace semantics. Nothing is decided before the first list of all kinds.
+kopf does not tell what vanished while its watch was down, so every kind is also listed in full at the start
+and once a resync period, with replace semantics. Nothing is decided before the first list of all kinds.
 """
 
 from __future__ import annotations

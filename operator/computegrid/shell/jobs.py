@@ -1,4 +1,4 @@
-"""Jobs one by one: the step that the core derives for each, carried out on the row and handed to the writer."""
+"""Jobs one by one: the step that the core derives for each, carried out on the row and by the writer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from computegrid.metrics import Metrics, pool_of, queue_of
 from computegrid.reasons import Reason
 from computegrid.render.gang import Gang, Identity
 from computegrid.shell import report
-from computegrid.shell.acceptance import problem_of
 from computegrid.shell.access import Access
 from computegrid.shell.events import Recorder
 from computegrid.shell.timers import Timers
 from computegrid.shell.writes import Refusal, Writer
+from computegrid.state.acceptance import problem_of
 from computegrid.state.demand import JobRow
-from computegrid.state.facts import facts_of, node_gone, views_of
+from computegrid.state.facts import facts_of, node_gone, note_progress, views_of
 from computegrid.state.pods import PodRow
 from computegrid.state.tables import Tables
 
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 _REPEAT_SECONDS = 60.0
 """A waiting job's numbers change with every cycle; its status follows at most this often."""
+
+_SEEN_SECONDS = 30.0
+"""A pod that was created and is not seen by then is created again, which does no harm if it is there."""
 
 _RETRY_BASE, _RETRY_CAP = 0.5, 30.0
 _REFUSED_BASE, _REFUSED_CAP = 5.0, 120.0
@@ -59,7 +62,10 @@ class Jobs:
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
         self.writer = Writer(
-            grid.access, settled=self._settled, node_gone=lambda pod: node_gone(pod, grid.tables)
+            grid.access,
+            settled=self._settled,
+            node_gone=lambda pod: node_gone(pod, grid.tables),
+            clock=grid.clock,
         )
 
     # -- steps
@@ -72,11 +78,18 @@ class Jobs:
         if row.retry_at > now:
             self._later(row, row.retry_at)
             return
+        note_progress(row, now)
         facts = facts_of(row, pods_ready_seconds=self._grid.pods_ready_seconds)
         step = lifecycle.step(facts, views_of(row, self._grid.tables), now, self._grid.policy)
         by_name = {pod.key[2]: pod for pod in row.pods.values()}
         remove = [by_name[p.name] for p in step.delete if by_name[p.name].uid not in row.removed]
         self._carry(row, step.action, remove, now)
+
+    def stumbled(self, uid: str, now: float) -> None:
+        """Looking at a job failed: look again later, so that the others come to their turn."""
+        row = self._grid.tables.jobs.get(uid)
+        if row is not None:
+            self._back_off(row, now)
 
     def _carry(self, row: JobRow, action: lifecycle.Action, remove: list[PodRow], now: float) -> None:
         match action:
@@ -92,7 +105,7 @@ class Jobs:
                 report.suspended(row, now)
                 self._settle(row, remove, left)
             case lifecycle.Create(missing=missing):
-                self._create(row, missing)
+                self._create(row, missing, remove, now)
             case lifecycle.Ready():
                 self._ready(row, now)
                 self._settle(row, remove)
@@ -122,7 +135,7 @@ class Jobs:
 
     def _ready(self, row: JobRow, now: float) -> None:
         report.running(row, now)
-        row.failures = 0
+        row.refusals = 0
         if row.admitted_at is not None:
             seconds = max(now - row.admitted_at, 0.0)
             self._grid.metrics.start_latency.labels(queue_of(row), pool_of(row.placement)).observe(seconds)
@@ -158,6 +171,7 @@ class Jobs:
         left = service_cluster(row)
         self._grid.tables.forget(row)
         row.attempt += 1
+        row.made.clear()
         report.used(row, self._grid.clock())
         row.placement = None
         row.admitted_at = None
@@ -167,7 +181,7 @@ class Jobs:
         self._grid.tables.forget(row)
         if done:
             if row.has_finalizer:
-                self.writer.start(row, self.writer.release_finalizer(row, service_cluster(row)))
+                self.writer.start(row, self.writer.release_finalizer(row, self._services(row)))
             return
         unreachable = sorted({p.key[0] for p in row.pods.values() if not self._grid.access.known(p.key[0])})
         if unreachable:
@@ -175,6 +189,18 @@ class Jobs:
                 row, f"waits for pods in {', '.join(unreachable)}, which cannot be reached", now
             )
         self._settle(row, remove)
+
+    def _services(self, row: JobRow) -> dict[str, bool]:
+        """Return the clusters that may hold the job's Service, and whether it goes before the job may.
+
+        An attempt before a restart of the operator may have left one anywhere, and nobody remembers where.
+        """
+        tables, current = self._grid.tables, service_cluster(row)
+        found = {current: True} if current is not None and current in tables.clusters.by_name else {}
+        if row.attempt and row.spec.get("framework", "None") != "None":
+            reachable = (name for name, answers in tables.reachable.items() if answers)
+            found |= {name: False for name in reachable if name != current}
+        return found
 
     # -- decisions
 
@@ -184,7 +210,8 @@ class Jobs:
         row = grid.tables.jobs[placement.job]
         first = row.admitted_at is None and row.attempt == 0
         row.placement = placement
-        row.admitted_at = now
+        row.admitted_at = row.progress_at = now
+        row.all_ready = False
         row.removed.clear()
         grid.tables.assume(placement, row)
         report.admitted(row, placement, grid.epoch, now)
@@ -214,14 +241,22 @@ class Jobs:
 
     # -- writes
 
-    def _create(self, row: JobRow, missing: tuple[tuple[str, int], ...]) -> None:
+    def _create(
+        self, row: JobRow, missing: tuple[tuple[str, int], ...], remove: list[PodRow], now: float
+    ) -> None:
         assert row.placement is not None
-        if (
-            row.status != row.written
-        ):  # placed before a write failed: the placement is written before its pods
-            self.writer.start(row, self.writer.launch(row, self._gang(row, row.placement)))
+        unseen = {slot: row.made[slot] + _SEEN_SECONDS for slot in missing if slot in row.made}
+        missing = tuple(slot for slot in missing if now >= unseen.get(slot, now))
+        self._later(row, min((when for when in unseen.values() if when > now), default=None))
+        if not missing:
+            self._settle(row, remove)
+            return
+        self._grid.tables.assume(row.placement, row)
+        gang = self._gang(row, row.placement)
+        if row.status != row.written:  # a write failed: the placement is written before its pods
+            self.writer.start(row, self.writer.launch(row, gang))
         else:
-            self.writer.start(row, self.writer.create(row, self._gang(row, row.placement), missing))
+            self.writer.start(row, self.writer.replenish(row, gang, missing, remove))
 
     def _settle(self, row: JobRow, remove: list[PodRow], service_in: str | None = None) -> None:
         """Hand what is to be written about a job to the writer, if anything is."""
@@ -240,25 +275,30 @@ class Jobs:
         pools = {record.name: record.spec for record in grid.tables.pools.by_name.values() if record.spec}
         return Gang(raw, placement, Identity(row.uid, row.attempt, grid.epoch, grid.origin), pools)
 
-    def _settled(self, row: JobRow, refusal: Refusal | None, complete: bool) -> None:
+    def _settled(self, row: JobRow, refusal: Refusal | None, *, complete: bool) -> None:
         """A job's task has ended: look at the job again, later when something went wrong."""
         now = self._grid.clock()
         if refusal is not None:
             self._refused(row, refusal, now)
-        elif not complete:
-            row.failures += 1
-            row.retry_at = now + min(_RETRY_BASE * 2.0 ** min(row.failures - 1, 16), _RETRY_CAP)
-            self._later(row, row.retry_at)
+        elif complete:
+            row.failures = 0
+        else:
+            self._back_off(row, now)
         self._grid.tables.dirty_jobs.add(row.uid)
         self._grid.touch()
+
+    def _back_off(self, row: JobRow, now: float) -> None:
+        row.failures += 1
+        row.retry_at = now + min(_RETRY_BASE * 2.0 ** min(row.failures - 1, 16), _RETRY_CAP)
+        self._later(row, row.retry_at)
 
     def _refused(self, row: JobRow, refusal: Refusal, now: float) -> None:
         """A member will not have the pods: give the place back and say why and what helps."""
         message = f"cluster {refusal.cluster} refuses the pods: {refusal.error}{remedy(refusal)}"
         left = self._evict(row, Reason.TEMPLATE_REFUSED, message, now, count=None)
         report.refused(row, Reason.TEMPLATE_REFUSED, message, now)
-        row.failures += 1
-        row.not_before = now + min(_REFUSED_BASE * 2.0 ** min(row.failures - 1, 16), _REFUSED_CAP)
+        row.refusals += 1
+        row.not_before = now + min(_REFUSED_BASE * 2.0 ** min(row.refusals - 1, 16), _REFUSED_CAP)
         self._later(row, row.not_before)
         self._settle(row, [], left)
 

@@ -1,8 +1,8 @@
 """The loop: wait, look at what changed, decide, carry out, report.
 
-One iteration is: (tables, now) -> steps of the jobs that changed -> snapshot -> decisions -> rows and writes. It never
-reads from an API server and never waits for one: what it knows came through the watches, and what it wants done it
-hands to the writers, whose outcomes come back as changes.
+One iteration is: (tables, now) -> steps of the jobs that changed -> snapshot -> decisions -> rows and writes.
+It never reads from an API server and never waits for one: what it knows came through the watches, and what it
+wants done it hands to the writers, whose outcomes come back as changes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ class Loop:
         tables = self._grid.tables
         dirty, tables.dirty_jobs = tables.dirty_jobs, set()
         for uid in sorted(dirty | self._grid.timers.due(now)):
-            self._jobs.advance(uid, now)
+            try:
+                self._jobs.advance(uid, now)
+            except Exception:
+                logger.exception("the look at job %s failed; the others go on", uid)
+                self._jobs.stumbled(uid, now)
         self._grid.wake_at(self._grid.timers.next())
 
     def _decide(self, now: float) -> None:

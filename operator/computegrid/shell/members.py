@@ -52,6 +52,8 @@ class Members:
         self._problems: dict[str, Verdict] = {}
         self._expiry: dict[str, str | None] = {}
         self._wanted: dict[str, object] = {}
+        self._met: set[str] = set()
+        """Every MemberCluster there was at the last look, whether or not it could be reached."""
         self._looked_at: tuple[int, int] | None = None
         self._revision = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,8 +89,10 @@ class Members:
             return
         self._looked_at = version
         specs = {spec.name: spec for spec in self._tables.clusters.specs()}
-        for name in [name for name in self._wanted if name not in specs]:
-            self._leave(name)
+        exist = self._tables.clusters.by_name.keys()
+        for name in self._met - specs.keys():
+            self._leave(name, forget=name not in exist)
+        self._met = set(exist)
         for name, spec in specs.items():
             how = self._how(spec)
             if how is not None and self._wanted.get(name) != how:
@@ -134,7 +138,12 @@ class Members:
         if forget:
             self._problems.pop(name, None)
             self._tables.drop_cluster(name)
-        self._spawn(self.registry.disconnect(name))
+        self._spawn(self._disconnect(name, forget=forget))
+
+    async def _disconnect(self, name: str, *, forget: bool) -> None:
+        await self.registry.disconnect(name)
+        if forget and name not in self._tables.clusters.by_name:
+            self._tables.drop_cluster(name)  # of what its watches still brought meanwhile
 
     async def _connect(self, name: str, how: Any) -> None:
         record = self._tables.clusters.by_name.get(name)
@@ -142,9 +151,11 @@ class Members:
         try:
             connection = await self.registry.connect(name, how, uid=uid)
         except ClusterError as error:
-            self._problems[name] = (False, Reason(error.reason or Reason.UNREACHABLE), str(error))
+            reason = error.reason if error.reason in set(Reason) else Reason.UNREACHABLE
+            self._problems[name] = (False, Reason(reason), str(error))
             self._touch()
-        else:
+            return
+        if self._wanted.get(name) is how:  # else it was taken away, or replaced, before it was there
             self._access.join(name, connection.port)
             self._on_change(connection)
 
@@ -165,7 +176,7 @@ class Members:
 
     # -- status
 
-    def verdict(self, name: str) -> Verdict:
+    def verdict(self, name: str) -> Verdict:  # noqa: PLR0911 - a table of cases
         """Whether a member is connected, and if not, why and what helps."""
         problem = self._problems.get(name)
         if problem is not None:
@@ -182,6 +193,8 @@ class Members:
             return (True, Reason.READY, "") if connection.synced else (None, Reason.CONNECTING, "listing")
         if status.state is ConnectionState.CONNECTING and status.reason is Reason.CONNECTING:
             return None, Reason.CONNECTING, "the first contact is under way"
+        if status.reason is Reason.MISSING_RIGHTS:
+            return False, status.reason, f"{status.message}; apply manifests/member in that cluster"
         return False, status.reason, status.message
 
     def details(self, name: str) -> Mapping[str, Any]:
@@ -200,7 +213,8 @@ class Members:
 def expiry_of(token: str | None) -> str | None:
     """Return when a token ends, as the API writes times; None for one that does not say.
 
-    A service account's token is a JWT, whose claims anyone may read; whether they are true is the server's business.
+    A service account's token is a JWT, whose claims anyone may read; whether they are true is the server's
+    business.
     """
     parts = (token or "").split(".")
     if len(parts) != 3:

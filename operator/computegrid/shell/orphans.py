@@ -1,4 +1,4 @@
-"""Orphans: pods of this hub whose job is no more. They are removed, but only once the hub's jobs are known in full."""
+"""Orphans: pods of this hub whose job is no more, removed once the hub's jobs are known in full."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Orphans:
         """Remove what has been an orphan for long enough."""
         orphaned = {uid for uid in self._tables.owned if uid not in self._tables.jobs}
         self._since = {uid: self._since.get(uid, now) for uid in orphaned}
+        self._removed &= {pod.uid for uid in orphaned for pod in self._tables.owned[uid].values()}
         for uid, since in self._since.items():
             if now < since + _GRACE_SECONDS:
                 self._wake_at(since + _GRACE_SECONDS)

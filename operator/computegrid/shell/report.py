@@ -1,7 +1,7 @@
-"""What an AIJob's status says: one function for each turn of its life, on the row alone. Who writes it is `writes`.
+"""What an AIJob's status says: one function for each turn of its life, on the row alone.
 
-`Ready` sums up for people, GitOps tools and the `Status` column: False while the job waits, True once it runs or has
-succeeded, with `Stalled` when only a person can help.
+`Ready` sums up for people, GitOps tools and the `Status` column: False while the job waits, True once it runs
+or has succeeded, with `Stalled` when only a person can help.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from computegrid.api.quantity import decimal_string
 from computegrid.core.decisions import Candidate, Placement
 from computegrid.reasons import ConditionType as C
 from computegrid.reasons import Reason
-from computegrid.state.conditions import Conditions, seconds_of, timestamp
+from computegrid.state.conditions import Conditions, find, seconds_of, timestamp
 from computegrid.state.demand import JobRow
 
 
@@ -71,7 +71,11 @@ def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
     conditions.set(C.PODS_READY, False, Reason.STARTING)
     conditions.set(C.READY, False, Reason.STARTING, where)
     conditions.set(C.SUSPENDED, False, Reason.RESUMED)
-    conditions.drop(C.STALLED, C.EVICTED)
+    conditions.drop(C.STALLED)
+    if find(
+        row.status, C.EVICTED
+    ):  # when that was tells the next back-off whether the attempt was a stable one
+        conditions.set(C.EVICTED, False, Reason.ADMITTED)
     desired = sum(p.replicas for p in placement.pod_sets)
     first = placement.pod_sets[0]
     domains = {p.domain for p in placement.pod_sets}
@@ -195,7 +199,9 @@ def describe(placement: Placement) -> str:
     parts = []
     for pod_set in placement.pod_sets:
         devices = f" x {pod_set.devices} {pod_set.accelerator}" if pod_set.devices else ""
-        domain = f" in {pod_set.domain}" if pod_set.domain else f" on {len(dict(pod_set.nodes))} nodes"
+        nodes = len(dict(pod_set.nodes))
+        spread = f" on {nodes} nodes" if nodes > 1 else f" on node {pod_set.nodes[0][0]}"
+        domain = f" in {pod_set.domain}" if pod_set.domain and nodes > 1 else spread
         parts.append(f"{pod_set.replicas} {pod_set.name}{devices}{domain} of pool {pod_set.pool}")
     chosen = f" by alternative {placement.alternative}" if placement.alternative else ""
     return f"cluster {placement.cluster}: {', '.join(parts)}{chosen}"
@@ -216,7 +222,7 @@ def _pod_set(placed: Any) -> dict[str, Any]:
 
 
 def _candidates(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
-    """Return the places that were considered; an alternative that is not open yet is none, the message tells of it."""
+    """Return the places that were considered; an alternative that is not open yet is none."""
     return [_candidate(c) for c in candidates if c.pool]
 
 

@@ -180,7 +180,7 @@ class KindSink:
             else:
                 self._tables.upsert_job(obj)
         elif event_type == "DELETED":
-            self._records[self._kind].delete(metadata["name"])
+            self._records[self._kind].delete(metadata["name"], metadata["uid"])
         else:
             self._records[self._kind].upsert(obj)
         self._touch()

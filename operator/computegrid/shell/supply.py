@@ -1,7 +1,7 @@
 """The status of pools, queues, accelerators and members: worked out from the tables, written when it changed.
 
-A condition that changes is written at once; numbers follow at most once a period, so that a busy grid costs a few
-writes a minute and an idle one none.
+A condition that changes is written at once; numbers follow at most once a period, so that a busy grid costs a
+few writes a minute and an idle one none.
 """
 
 from __future__ import annotations
@@ -123,7 +123,10 @@ class Supply:
             conditions.drop(ConditionType.STALLED)
         said = {"observedGeneration": record.generation, "conditions": conditions.listed()}
         status = {**record.status, **said, **numbers}
-        if status == record.status or (kind, record.name) in self._writing:
+        if status == record.status:
+            return
+        if (kind, record.name) in self._writing:
+            self._look_again()
             return
         urgent = _essence(said) != _essence(record.status)
         if not urgent and now < record.written_at + self._period:
@@ -145,13 +148,16 @@ class Supply:
             logger.debug("%s %s is gone", kind, record.name)
         except ClusterError as error:
             logger.info("the status of %s %s will be written later: %s", kind, record.name, error)
-            self._structure = ()
-            self._wake_at(self._clock() + _LOOK_SECONDS)
+            self._look_again()
         else:
             record.status = status
             record.resource_version = str(written["metadata"]["resourceVersion"])
         finally:
             self._writing.discard((kind, record.name))
+
+    def _look_again(self) -> None:
+        self._structure = ()
+        self._wake_at(self._clock() + _LOOK_SECONDS)
 
 
 _HOPELESS = frozenset(
@@ -220,7 +226,7 @@ def pool_numbers(
 
 
 def peak_gigaflops(model: Accelerator | None) -> int | None:
-    """Return the peak of one device at 16 bit, the precision that models are compared by; None when unknown."""
+    """Return the peak of one device at 16 bit, by which models are compared; None when unknown."""
     known = dict(model.gigaflops) if model else {}
     return known.get("bf16") or known.get("fp16")
 

@@ -1,20 +1,21 @@
 """The writes of one job, in the order that keeps a crash harmless: status first, then what follows from it.
 
-One task writes for a job at a time (`JobRow.busy`); what it could not do is left to the next look at the job, which
-derives it anew. Creating is idempotent by name, deleting by uid, and a status is put on the version that was read.
+One task writes for a job at a time (`JobRow.busy`); what it could not do is left to the next look at the job,
+which derives it anew. Creating is idempotent by name, deleting by uid, and a status is put on the version
+that was read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from computegrid.api.labels import API_VERSION, FINALIZER
 from computegrid.clusters.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Transient
-from computegrid.clusters.port import PODS, SERVICES, ClusterPort
+from computegrid.clusters.port import PODS, SERVICES, ClusterPort, Resource
 from computegrid.render.gang import Gang, service_name
 from computegrid.shell.access import AIJOBS, Access
 from computegrid.state.demand import JobRow
@@ -34,8 +35,16 @@ class Refusal:
     error: ClusterError
 
 
-class Gone(Exception):
+class Gone(Exception):  # noqa: N818 - said of the object, as in `clusters.errors`
     """The job's object is no longer there: nothing is left to write about it."""
+
+
+class Settled(Protocol):
+    """Is told that a job's task has ended, and how."""
+
+    def __call__(self, row: JobRow, refusal: Refusal | None, *, complete: bool) -> None:
+        """Take note."""
+        ...
 
 
 class Writer:
@@ -45,12 +54,14 @@ class Writer:
         self,
         access: Access,
         *,
-        settled: Callable[[JobRow, Refusal | None, bool], None],
+        settled: Settled,
         node_gone: Callable[[PodRow], bool],
+        clock: Callable[[], float],
     ) -> None:
-        """`settled(row, refusal, complete)` is called when a job's task has ended."""
+        """`settled(row, refusal, complete=...)` is called when a job's task has ended."""
         self._access = access
         self._node_gone = node_gone
+        self._clock = clock
         self._settled = settled
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,8 +83,8 @@ class Writer:
         try:
             refusal = await work
             complete = refusal is None
-        except Gone:
-            complete = True
+        except Gone:  # the watch will say so; until then there is no use in asking again and again
+            logger.debug("%s/%s is gone", row.namespace, row.name)
         except ClusterError as error:
             logger.warning("%s/%s: will be tried again: %s", row.namespace, row.name, error)
         except Exception:
@@ -82,7 +93,7 @@ class Writer:
             )
         finally:
             row.busy = False
-        self._settled(row, refusal, complete)
+        self._settled(row, refusal, complete=complete)
 
     # -- the pieces
 
@@ -91,6 +102,13 @@ class Writer:
         await self.ensure_finalizer(row)
         await self.put_status(row)
         return await self.create(row, gang, tuple(gang.slots()))
+
+    async def replenish(
+        self, row: JobRow, gang: Gang, slots: Iterable[tuple[str, int]], pods: Iterable[PodRow]
+    ) -> Refusal | None:
+        """Remove what is in the way of a gang that runs, then create what it lacks (raises as both)."""
+        await self.remove(row, pods)
+        return await self.create(row, gang, slots)
 
     async def create(self, row: JobRow, gang: Gang, slots: Iterable[tuple[str, int]]) -> Refusal | None:
         """Create these pods of a placed gang, and its Service; 409 means done.
@@ -103,24 +121,22 @@ class Writer:
         service = gang.service()
         first_error: list[ClusterError] = []
 
-        async def one(resource: Any, body: dict[str, Any]) -> None:
+        async def one_of(slot: tuple[str, int] | None) -> None:
             async with room:
                 if first_error:  # the others would end the same way
                     return
                 try:
-                    await port.create(resource, body, namespace=gang.namespace)
-                except Conflict as error:
-                    if error.reason != "AlreadyExists":
-                        first_error.append(error)
+                    if slot is None:
+                        await _create(port, SERVICES, service or {})
+                    else:  # rendered in its turn: thousands at once would keep everybody waiting
+                        await _create(port, PODS, gang.pod(*slot))
+                        row.made[slot] = self._clock()
                 except ClusterError as error:
                     first_error.append(error)
 
-        bodies = [(SERVICES, service)] if service else []
         async with asyncio.TaskGroup() as group:
-            for resource, body in bodies:
-                group.create_task(one(resource, body))
-            for pod_set, index in slots:
-                group.create_task(one(PODS, gang.pod(pod_set, index)))
+            for slot in (*((None,) if service else ()), *slots):
+                group.create_task(one_of(slot))
         if not first_error:
             return None
         if isinstance(first_error[0], Forbidden | Invalid | NotFound):
@@ -130,12 +146,18 @@ class Writer:
     async def settle(
         self, row: JobRow, *, status: bool = False, pods: Iterable[PodRow] = (), service_in: str | None = None
     ) -> Refusal | None:
-        """Write the status if it is to be written, then remove pods and the Service of a cluster that was left."""
+        """Write the status if need be, then remove the Service of a cluster that was left, and pods.
+
+        Pods that could not be removed are found again; a Service is not, before the job goes.
+        """
         if status:
             await self.put_status(row)
-        await self.remove(row, pods)
         if service_in is not None:
-            await self.remove_service(row, service_in)
+            try:
+                await self.remove_service(row, service_in)
+            except ClusterError as error:
+                logger.info("%s/%s: its Service in %s stays: %s", row.namespace, row.name, service_in, error)
+        await self.remove(row, pods)
         return None
 
     async def put_status(self, row: JobRow) -> None:
@@ -176,10 +198,18 @@ class Writer:
         wanted = [*row.finalizers, FINALIZER]
         await self._patch_finalizers(row, wanted)
 
-    async def release_finalizer(self, row: JobRow, service_in: str | None) -> Refusal | None:
-        """Let the object go: nothing of the job is left anywhere."""
-        if service_in is not None:
-            await self.remove_service(row, service_in)
+    async def release_finalizer(self, row: JobRow, services: Mapping[str, bool]) -> Refusal | None:
+        """Let the object go: nothing of the job is left anywhere.
+
+        `services` are the clusters that may hold its Service, and whether the object waits for that.
+        """
+        for cluster, needed in services.items():
+            try:
+                await self.remove_service(row, cluster)
+            except ClusterError as error:
+                if needed:
+                    raise
+                logger.info("%s/%s: no look for a Service in %s: %s", row.namespace, row.name, cluster, error)
         if row.has_finalizer:
             await self._patch_finalizers(row, [f for f in row.finalizers if f != FINALIZER])
         return None
@@ -244,7 +274,17 @@ class Writer:
                 await self._access.hub.delete(AIJOBS, row.name, namespace=row.namespace, uid=row.uid)
         except (NotFound, Conflict) as error:
             raise Gone from error
+        row.deleting = True
         return None
+
+
+async def _create(port: ClusterPort, resource: Resource, body: dict[str, Any]) -> None:
+    """Create an object, unless it is there already."""
+    try:
+        await port.create(resource, body, namespace=body["metadata"]["namespace"])
+    except Conflict as error:
+        if error.reason != "AlreadyExists":
+            raise
 
 
 def _reference(row: JobRow) -> dict[str, Any]:

@@ -24,5 +24,6 @@ def request(name: str, quantity: Any) -> int:
 
 def _read(name: str, quantity: Any, rounding: Rounding) -> int:
     if not isinstance(quantity, str | int):
-        raise ValueError(f"{name}: {quantity!r} is no quantity")
-    return cpu_millis(quantity, rounding) if name == CPU else count(quantity, rounding)
+        raise ValueError(f"{name}: {quantity!r} is no quantity")  # noqa: TRY004 - of raw JSON
+    amount = cpu_millis(quantity, rounding) if name == CPU else count(quantity, rounding)
+    return max(amount, 0)  # a negative one would give back what others hold

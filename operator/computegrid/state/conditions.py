@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from computegrid.reasons import ConditionType, Reason
@@ -13,7 +13,7 @@ _MESSAGE_LIMIT = 2048
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as the RFC 3339 text of the API, to the second."""
-    return datetime.fromtimestamp(int(seconds), tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(int(seconds), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_of(text: str | None) -> float | None:
@@ -21,7 +21,7 @@ def seconds_of(text: str | None) -> float | None:
     if not text:
         return None
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return None
 
@@ -47,7 +47,13 @@ class Conditions:
         self._generation = generation
         self._now = now
 
-    def set(self, kind: ConditionType, value: bool | None, reason: Reason, message: str = "") -> None:
+    def set(  # a condition is a triple of type, status and reason
+        self,
+        kind: ConditionType,
+        value: bool | None,  # noqa: FBT001
+        reason: Reason,
+        message: str = "",
+    ) -> None:
         """Say one thing; `lastTransitionTime` moves only when the status does, as metav1.Condition has it."""
         status = "Unknown" if value is None else str(value)
         known = self._by_type.get(kind)

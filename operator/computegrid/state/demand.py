@@ -29,8 +29,8 @@ from computegrid.state.pods import PodKey, PodRow, pod_requests
 class JobRow:
     """One AIJob: what its user wrote, what was decided, what is there.
 
-    `status` is ours: it is read from the object once and from then on only written, so that a slow watch can never
-    bring an older status back.
+    `status` is ours: it is read from the object once and from then on only written, so that a slow watch can
+    never bring an older status back.
     """
 
     uid: str
@@ -59,10 +59,18 @@ class JobRow:
     retry_at: float = 0.0
     """A write failed: the job is not looked at before this time (seconds since the epoch)."""
     failures: int = 0
-    """Consecutive refusals or write failures, for the back-off."""
+    """Consecutive write failures, for the back-off."""
+    refusals: int = 0
+    """Consecutive refusals of its pods by members, for the back-off."""
     admitted_at: float | None = None
+    progress_at: float | None = None
+    """When its pods were last seen to be all ready, or the attempt began."""
+    all_ready: bool = False
+    """Whether they were when it was last looked at."""
     said_at: float = float("-inf")
-    """When it was last said why it waits: numbers that change with every cycle are not written with every cycle."""
+    """When it was last said why it waits: numbers that change with every cycle are not always written."""
+    made: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When the API server took pods of this attempt, by (pod set, index): the watch may be slower."""
     removed: set[str] = field(default_factory=set)
     """uids of pods whose deletion was accepted and is not yet seen."""
 
@@ -106,7 +114,7 @@ class JobRow:
 
 
 def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
-    """Return the row of a raw AIJob; `known` keeps its memory, and its parsed spec while the generation is the same."""
+    """Return the row of a raw AIJob; `known` keeps its memory, and its core within a generation."""
     metadata = raw["metadata"]
     generation = int(metadata.get("generation") or 0)
     common: dict[str, Any] = {

@@ -37,14 +37,25 @@ def facts_of(row: JobRow, *, pods_ready_seconds: float) -> JobFacts:
         admitted_at=row.admitted_at,
         started_at=seconds_of(status.get("startTime")),
         finished_at=seconds_of(status.get("finishTime")),
+        progress_at=row.progress_at,
         last_restart_at=seconds_of((find(status, ConditionType.EVICTED) or {}).get("lastTransitionTime")),
     )
 
 
 def _leader_set(spec: Any) -> str | None:
-    """Return the pod set whose end is the job's: an MPI launcher, which stands first and has workers beside it."""
+    """Return the pod set whose end is the job's: an MPI launcher, first of several pod sets."""
     sets = list(spec.get("podSets") or [])
     return sets[0]["name"] if spec.get("framework") == "MPI" and len(sets) > 1 else None
+
+
+def note_progress(row: JobRow, now: float) -> None:
+    """Remember when all pods of the attempt were last ready: one that wavers is no standstill."""
+    pods = [pod for pod in row.pods.values() if pod.owned is not None and pod.owned.attempt == row.attempt]
+    wanted = sum(p.replicas for p in row.placement.pod_sets) if row.placement else 0
+    ready = bool(wanted) and sum(pod.ready or pod.phase == "Succeeded" for pod in pods) >= wanted
+    if ready or row.all_ready or row.progress_at is None:
+        row.progress_at = now
+    row.all_ready = ready
 
 
 def views_of(row: JobRow, tables: Tables) -> tuple[PodView, ...]:
@@ -75,6 +86,6 @@ def _view(pod: PodRow, tables: Tables) -> PodView:
 
 
 def node_gone(pod: PodRow, tables: Tables) -> bool:
-    """Whether a pod's node is known not to exist: its cluster's nodes were listed, and it is not among them."""
+    """Whether a pod's node is known not to exist: its cluster's nodes were listed, and it is none of them."""
     cluster = pod.key[0]
     return cluster in tables.listed_nodes and (cluster, pod.node) not in tables.nodes.rows

@@ -12,7 +12,7 @@ from computegrid.core.snapshot import Pool, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class PoolDevices:
-    """What a pool has. Devices are whole; `free` counts ready nodes only."""
+    """What a pool has. Devices are whole; `allocatable` and `free` count ready nodes only."""
 
     cluster: str
     pool: str
@@ -58,7 +58,7 @@ def _count(pool: Pool, snapshot: Snapshot, capacity: IntArray) -> PoolDevices:
         nodes=len(rows),
         ready_nodes=int(ready.sum()),
         capacity=int(total.sum()),
-        allocatable=int(allocatable.sum()),
+        allocatable=int(allocatable[ready].sum()),
         used=int(used.sum()),
         free=int(np.maximum(allocatable - used, 0)[ready].sum()),
         whole=int(allocatable[ready & (used == 0)].sum()),

@@ -1,8 +1,9 @@
 """The ledger: which pod holds what on which node, observed or assumed.
 
-A decision is *assumed* at once, under the deterministic name of each pod it will create. When the pod is seen, the
-observation takes the entry over; when its creation failed for good, `forget` takes it back. So a pod is counted once,
-from the moment of the decision to the moment it ends, whichever order writes and watches come in.
+A decision is *assumed* at once, under the deterministic name of each pod it will create. When the pod is
+seen, the observation takes the entry over; when its creation failed for good, `forget` takes it back. So a
+pod is counted once, from the moment of the decision to the moment it ends, whichever order writes and watches
+come in.
 """
 
 from __future__ import annotations

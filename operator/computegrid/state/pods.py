@@ -69,15 +69,22 @@ def pod_row(cluster: str, raw: Mapping[str, Any]) -> PodRow:
         owned=owned,
         cause=cause,
         exit_code=exit_code,
-        message=message[:_MESSAGE_LIMIT],
+        message=_line(message),
     )
+
+
+def _line(text: str) -> str:
+    """Return one short printable line: what a member says may end in a terminal."""
+    text = text[:_MESSAGE_LIMIT]
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 def pod_requests(spec: Mapping[str, Any]) -> Requests:
     """Return what a pod holds while it lives, as kube-scheduler counts it.
 
     The larger of the sum of its containers and of any one step of its initialisation, where sidecars (init
-    containers that restart always) stay, plus the overhead of its runtime class.
+    containers that restart always) stay, plus the overhead of its runtime class. What is asked for the pod as
+    a whole takes the place of that sum.
     """
     running: dict[str, int] = {}
     for container in spec.get("containers") or ():
@@ -97,7 +104,9 @@ def pod_requests(spec: Mapping[str, Any]) -> Requests:
     _add(running, sidecars)
     for name, amount in peak.items():
         running[name] = max(running.get(name, 0), amount)
-    _add(running, {name: _read(name, quantity) for name, quantity in (spec.get("overhead") or {}).items()})
+    running.update(_container_requests(spec))
+    for name, quantity in (spec.get("overhead") or {}).items():
+        running[name] = running.get(name, 0) + _read(name, quantity)
     running[PODS] = 1
     return requests_of(running)
 
@@ -123,7 +132,7 @@ def _add(total: dict[str, int], amounts: Mapping[str, int]) -> None:
 
 def _owned(pod_labels: Mapping[str, str]) -> Owned | None:
     job, index, attempt = (pod_labels.get(k) for k in (labels.JOB_UID, labels.INDEX, labels.ATTEMPT))
-    if not job or index is None or attempt is None or not index.isdigit() or not attempt.isdigit():
+    if not job or index is None or attempt is None or not index.isdecimal() or not attempt.isdecimal():
         return None
     return Owned(
         job=job,
@@ -161,6 +170,9 @@ def _waiting(status: Mapping[str, Any]) -> str:
     return ""
 
 
+_CONTAINER_LOST = "ContainerStatusUnknown"
+"""The kubelet found no trace of a container that ran: its node was restarted."""
+
 _NODE_REASONS = frozenset(
     {"NodeLost", "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager", "DeletionByPodGC"}
 )
@@ -183,12 +195,14 @@ _EVICTED_REASONS = frozenset(
 def failure(status: Mapping[str, Any]) -> tuple[Reason, int | None, str]:
     """Return (cause, exit code, message) of a failed pod's status.
 
-    The infrastructure's word (status reason, `DisruptionTarget` condition) goes before exit codes: a pod that was
-    evicted ends with a code too, and that code is not its user's.
+    The infrastructure's word (status reason, `DisruptionTarget` condition) goes before exit codes: a pod that
+    was evicted ends with a code too, and that code is not its user's.
     """
     words = [status.get("reason") or ""]
     words += [
-        c.get("reason", "") for c in status.get("conditions") or () if c.get("type") == "DisruptionTarget"
+        c.get("reason") or ""
+        for c in status.get("conditions") or ()
+        if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
     ]
     for word in words:
         if word in _NODE_REASONS:
@@ -204,5 +218,7 @@ def failure(status: Mapping[str, Any]) -> tuple[Reason, int | None, str]:
         text = f"container {container.get('name', '')} exited with {code}"
         if ended.get("reason") == "OOMKilled":
             return Reason.OUT_OF_MEMORY, code, f"{text} (OOMKilled)"
+        if ended.get("reason") == _CONTAINER_LOST:
+            return Reason.NODE_LOST, code, f"{text} ({_CONTAINER_LOST})"
         return Reason.USER_ERROR, code, text
     return Reason.USER_ERROR, None, str(status.get("message") or status.get("reason") or "the pod failed")

@@ -50,6 +50,7 @@ class Records(Generic[T]):
     def __init__(self, parse: Callable[[Mapping[str, Any]], T]) -> None:
         self._parse = parse
         self.by_name: dict[str, Record[T]] = {}
+        self._buried: set[str] = set()
         self.structure = 0
         """Grows with every change of a spec."""
 
@@ -58,6 +59,8 @@ class Records(Generic[T]):
         metadata = raw["metadata"]
         generation, name = int(metadata.get("generation") or 0), metadata["name"]
         known = self.by_name.get(name)
+        if metadata.get("uid") in self._buried:
+            return
         if known is not None and is_older(raw, known.resource_version):
             return
         if known is not None and known.uid == metadata.get("uid") and known.generation == generation:
@@ -78,20 +81,24 @@ class Records(Generic[T]):
         )
         self.structure += 1
 
-    def delete(self, name: str) -> None:
-        """Forget one object, if known."""
-        if self.by_name.pop(name, None) is not None:
+    def delete(self, name: str, uid: str) -> None:
+        """Forget one object that is gone; another one of its name stays, and no older list brings it back."""
+        self._buried.add(uid)
+        known = self.by_name.get(name)
+        if known is not None and known.uid == uid:
+            del self.by_name[name]
             self.structure += 1
 
     def replace(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
         """Make these all there was at `version`; what came after that stays."""
-        seen = set()
+        seen, buried = set(), set(self._buried)
         for raw in raws:
-            seen.add(raw["metadata"]["name"])
+            seen.add(raw["metadata"]["uid"])
             self.upsert(raw)
         for name, record in list(self.by_name.items()):
-            if name not in seen and not is_newer(record.resource_version, version):
-                self.delete(name)
+            if record.uid not in seen and not is_newer(record.resource_version, version):
+                self.delete(name, record.uid)
+        self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
 
     def specs(self) -> list[T]:
         """Return what can be read, by name."""
@@ -135,6 +142,8 @@ class Tables:
         self.jobs[uid] = row
         if known is None:
             row.pods = self.owned.setdefault(uid, {})
+            for key in [key for key, pod in row.pods.items() if not _made_for(row, pod)]:
+                del row.pods[key]
             if row.placement is not None and not row.finished:
                 self.assume(row.placement, row)
         self.dirty_jobs.add(uid)
@@ -151,14 +160,14 @@ class Tables:
 
     def replace_jobs(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
         """Make these all there were at `version`; what came after that stays."""
-        seen = set()
+        seen, buried = set(), set(self._buried)
         for raw in raws:
             seen.add(raw["metadata"]["uid"])
             self.upsert_job(raw)
         for uid, row in list(self.jobs.items()):
             if uid not in seen and not is_newer(row.resource_version, version):
                 self.delete_job(uid)
-        self._buried &= seen  # whoever is in no list any more cannot come back with one
+        self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
 
     def assume(self, placement: Placement, row: JobRow) -> None:
         """Count the pods of a placement from now on, under the names they will have."""
@@ -187,9 +196,15 @@ class Tables:
     def upsert_pod(self, row: PodRow) -> None:
         """Insert or replace one pod, own or foreign."""
         self.ledger.observe(row)
-        if row.owned is not None:
-            self.owned.setdefault(row.owned.job, {})[row.key] = row
-            self.dirty_jobs.add(row.owned.job)
+        if row.owned is None:
+            return
+        uid = row.owned.job
+        job = self.jobs.get(uid)
+        if job is None:
+            self.owned.setdefault(uid, {})[row.key] = row
+        elif _made_for(job, row):
+            job.pods[row.key] = row
+            self.dirty_jobs.add(uid)
 
     def delete_pod(self, key: PodKey, job: str | None) -> None:
         """Forget one pod whose object is gone."""
@@ -197,10 +212,15 @@ class Tables:
         if job is None:
             return
         pods = self.owned.get(job)
-        if pods is not None and pods.pop(key, None) is not None:
+        pod = pods.pop(key, None) if pods is not None else None
+        if pods is None or pod is None or pod.owned is None:
+            return
+        known = self.jobs.get(job)
+        if known is not None:
             self.dirty_jobs.add(job)
-            if not pods and job not in self.jobs:
-                del self.owned[job]
+            known.made.pop((pod.owned.pod_set, pod.owned.index), None)
+        elif not pods:
+            del self.owned[job]
 
     def replace_pods(self, cluster: str, rows: Iterable[PodRow]) -> None:
         """Make these all pods of the cluster: what a relist does not show is gone."""
@@ -246,18 +266,20 @@ class Tables:
         self.reachable.pop(cluster, None)
         self.listed_nodes.discard(cluster)
         self.listed_pods.discard(cluster)
+        self._touch_jobs_in(cluster)
 
     def pods_known(self, row: JobRow) -> bool:
         """Whether all pods that a job may have are in the tables.
 
-        A cluster that left the grid is unknown, not empty: its jobs stay as they are, and can only be deleted.
+        A cluster that left the grid is unknown, not empty: its jobs stay as they are, and can only be
+        deleted.
         """
         if row.placement is None or row.placement.cluster in self.listed_pods:
             return True
         return row.deleting and row.placement.cluster not in self.clusters.by_name
 
     def priority(self, name: str | None) -> int | None:
-        """Return the value of a PriorityClass, of the default one without a name; None when there is none such."""
+        """Return the value of a PriorityClass, of the default one without a name; None when there is none."""
         return self.default_priority if name is None else self.priorities.get(name)
 
 
@@ -267,8 +289,16 @@ def is_older(raw: Mapping[str, Any], known: str) -> bool:
 
 
 def is_newer(one: str, other: str) -> bool:
-    """Whether one resource version is later than another; opaque ones never are (numbers since Kubernetes 1.35)."""
-    return one.isdigit() and other.isdigit() and int(one) > int(other)
+    """Whether one resource version is later than another; numbers since Kubernetes 1.35, others never are."""
+    return one.isdecimal() and other.isdecimal() and int(one) > int(other)
+
+
+def _made_for(job: JobRow, pod: PodRow) -> bool:
+    """Whether a pod is where and what its labels say: anybody who makes pods can put labels on them."""
+    own = pod.owned
+    if own is None or pod.key[1] != job.namespace:
+        return False
+    return pod.key[2] == pod_name(job.name, job.uid, own.pod_set, own.index, own.attempt)
 
 
 def ranks(nodes: Iterable[tuple[str, int]]) -> Iterable[str]:

@@ -1,8 +1,8 @@
 """The view: tables as one `Snapshot`, rebuilt only where something changed.
 
-What pools consist of (rows, domains, columns) is worked out when nodes, pools or accelerators change; what changes
-with every pod is a handful of rows of two arrays. The arrays are handed out without a copy: the core lays its own
-overlay over `used`, and nothing else writes to them while a cycle decides.
+What pools consist of (rows, domains, columns) is worked out when nodes, pools or accelerators change; what
+changes with every pod is a handful of rows of two arrays. The arrays are handed out without a copy: the core
+lays its own overlay over `used`, and nothing else writes to them while a cycle decides.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import numpy as np
 
 from computegrid.core.resources import BoolArray, IntArray, ResourceIndex
 from computegrid.core.snapshot import Cluster, Job, Nodes, Pool, Queue, Snapshot
+from computegrid.state.acceptance import problem_of
 from computegrid.state.demand import with_priority
 from computegrid.state.inventory import PoolDevices, pool_devices
 from computegrid.state.nodes import NodeKey, NodeRow
 from computegrid.state.supply import AcceleratorSpec, PoolSpec
 from computegrid.state.tables import Tables
+
+_MOST = 2**62
+"""Of anything on one node: what pods claim together may be more than an int64 holds."""
 
 
 class View:
@@ -87,7 +91,7 @@ class View:
         self._names = tuple(name for _, name in ordered)
         accelerators = {a.core.name: a for a in tables.accelerators.specs()}
         nodes = [tables.nodes.rows[key] for key in ordered]
-        extended = {name for node in nodes for name in node.allocatable if "/" in name}
+        extended = {name for node in nodes for name in (*node.allocatable, *node.capacity) if "/" in name}
         self._index = ResourceIndex.of(extended)
         shape = (len(ordered), len(self._index))
         self._allocatable = np.zeros(shape, dtype=np.int64, order="F")  # (N, R)
@@ -114,7 +118,8 @@ class View:
             node = tables.nodes.rows[key]
             self._allocatable[row] = self._index.vector(node.allocatable)
             self._capacity[row] = self._index.vector(node.capacity)
-            self._used[row] = self._index.vector(tables.ledger.used.get(key, {}))
+            used = tables.ledger.used.get(key, {})
+            self._used[row] = self._index.vector({name: min(amount, _MOST) for name, amount in used.items()})
             self._ready[row] = node.ready
 
     def _pool(
@@ -153,26 +158,26 @@ def in_pool(
 ) -> bool:
     """Whether a node of the pool's cluster belongs to the pool.
 
-    An accelerator's nodes are known by its label rules and a resource name of it; without rules the resource name
-    decides. A pool without an accelerator takes the nodes that have no device of any accelerator (`devices` are the
-    resource names of all).
+    An accelerator's nodes are known by its label rules and a resource name of it; without rules the resource
+    name decides. A pool without an accelerator takes the nodes that have no device of any accelerator, not
+    even a broken one (`devices` are the resource names of all).
     """
     if not spec.selector.matches(node.labels) or not spec.tolerates(node.taints):
         return False
     if accelerator is None:
-        return not any(node.allocatable.get(name) for name in devices)
+        return not any(node.capacity.get(name) for name in devices)
     if accelerator.selectors and not any(s.matches(node.labels) for s in accelerator.selectors):
         return False
     return any(name in node.allocatable for name in accelerator.resource_names)
 
 
 def _device(members: Iterable[NodeRow], accelerator: AcceleratorSpec | None) -> str | None:
-    """Return the resource name that the pool's nodes offer: vendors rename theirs, clusters differ."""
+    """Return the resource name that the pool's nodes have: vendors rename theirs, clusters differ."""
     if accelerator is None:
         return None
     members = list(members)
     for name in accelerator.resource_names:
-        if any(node.allocatable.get(name) for node in members):
+        if any(node.capacity.get(name) for node in members):
             return name
     return accelerator.resource_names[0]
 
@@ -180,8 +185,8 @@ def _device(members: Iterable[NodeRow], accelerator: AcceleratorSpec | None) -> 
 def _domains(members: list[NodeRow], keys: list[str]) -> tuple[IntArray | None, tuple[tuple[str, ...], ...]]:
     """Return ((n, L) domain codes, names per level).
 
-    A domain is known by its whole path (`rack 1` of `block a` is not `rack 1` of `block b`); a node without the label
-    is a domain of its own.
+    A domain is known by its whole path (`rack 1` of `block a` is not `rack 1` of `block b`); a node without
+    the label is a domain of its own.
     """
     if not keys:
         return None, ()
@@ -199,20 +204,8 @@ def _domains(members: list[NodeRow], keys: list[str]) -> tuple[IntArray | None, 
 
 
 def pending_jobs(tables: Tables) -> Iterable[Job]:
-    """Yield the jobs that ask for a place, with the priority of their class."""
+    """Yield the jobs that ask for a place and may have one, with the priority of their class."""
     for row in tables.jobs.values():
-        if not row.pending or row.core is None:
+        if not row.pending or row.core is None or problem_of(row, tables) is not None:
             continue
-        priority = tables.priority(row.priority_class)
-        if priority is None or not accepted(tables, row.core):
-            continue
-        yield with_priority(row.core, priority, row.not_before)
-
-
-def accepted(tables: Tables, job: Job) -> bool:
-    """Whether the job's queue exists, admits, and lets its namespace submit."""
-    record = tables.queues.by_name.get(job.queue)
-    spec = record.spec if record else None
-    if spec is None or spec.stop_policy != "None":
-        return False
-    return not spec.namespaces or job.namespace in spec.namespaces
+        yield with_priority(row.core, tables.priority(row.priority_class) or 0, row.not_before)

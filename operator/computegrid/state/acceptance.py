@@ -1,6 +1,7 @@
 """Whether a job can be considered at all: what its spec names must exist, and its queue must let it in.
 
-Only what the operator alone can see is judged here; what a look at the object can tell is refused at admission.
+Only what the operator alone can see is judged here; what a look at the object can tell is refused at
+admission.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from computegrid.state.tables import Tables
 Problem = tuple[Reason, str]
 
 
-def problem_of(row: JobRow, tables: Tables) -> Problem | None:
+def problem_of(row: JobRow, tables: Tables) -> Problem | None:  # noqa: C901, PLR0911 - a table of cases
     """Return why a job cannot be considered, and what would help; None when nothing is in its way."""
     job = row.core
     if job is None:
@@ -61,8 +62,10 @@ def _queue(name: str, namespace: str, tables: Tables) -> Problem | None:
     if spec.namespaces and namespace not in spec.namespaces:
         return (
             Reason.NAMESPACE_NOT_ALLOWED,
-            f"namespace {namespace} is not among the namespaces of ComputeQueue {name}; "
-            "name another queue, or have the namespace added to spec.namespaces",
+            (
+                f"namespace {namespace} is not among spec.namespaces of ComputeQueue {name}; "
+                "name another queue, or have the namespace added there"
+            ),
         )
     return None
 
