@@ -2,4 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 pytest_plugins = ["tests.plugins.controlplane"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no control plane runs first: it fails sooner."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
