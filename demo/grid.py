@@ -81,7 +81,7 @@ class OperatorProcess:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise GridError(f"the operator ended with {self.process.returncode}:\n{self.tail()}")
-            return self.get("/readyz")[0] == 200 and "computegrid_leader 1" in self.get("/metrics")[1]
+            return self.get("/readyz")[0] == 200 and "\ncomputegrid_leader 1.0" in self.get("/metrics")[1]
 
         wait_for(ready, "the operator to be ready", timeout=timeout)
 

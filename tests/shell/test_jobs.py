@@ -70,6 +70,7 @@ async def test_what_is_to_be_made_again_keeps_its_place_meanwhile():
     world = World(nodes=1)
     world.submit("first")
     await world.turn()
+    world.see()
     world.west.store.delete(PODS, world.names()[0], "research")
     world.submit("second")
     world.west.faults.fail(Transient("away"), verb="create", times=100)
@@ -384,6 +385,8 @@ async def test_orphans_are_removed_after_a_grace_and_pods_of_another_hub_never()
         await world.turn()
         await settle(world)
     assert [name.split("-")[0] for name in world.names()] == ["foreign"]
+    await world.turn()
+    assert world.orphans._removed == set()
 
 
 async def settle(world: World) -> None:

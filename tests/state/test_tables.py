@@ -278,6 +278,14 @@ def test_a_cluster_that_left_is_unknown_and_not_empty():
     assert tables.dirty_jobs == {"uid-job"}
 
 
+def test_a_job_without_pods_is_looked_at_when_its_cluster_leaves():
+    tables = world()
+    tables.upsert_job(admitted())
+    tables.dirty_jobs.clear()
+    tables.drop_cluster("west-1")
+    assert tables.dirty_jobs == {"uid-job"}
+
+
 def test_a_job_that_is_deleted_waits_for_its_cluster_while_that_is_a_member():
     tables = world()
     tables.upsert_job(admitted())

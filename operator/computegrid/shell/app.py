@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import time
-from typing import Any
 
 import kopf
 import uvloop
@@ -19,6 +18,7 @@ from computegrid.clusters.credentials import Credentials
 from computegrid.clusters.hub import load_hub_credentials
 from computegrid.clusters.kube import KubePort
 from computegrid.clusters.lease import LeaderElection
+from computegrid.clusters.lease_object import LeaseTimes
 from computegrid.shell import handlers, http, logs
 from computegrid.shell.assembly import Operator
 from computegrid.shell.settings import Settings
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 _LEASE_NAME = "computegrid"
 _EXIT_LOST = 3
+_DEADLINE_SECONDS = 8.0
+"""A leader that could not renew for so long stops writing; the lease lasts for 10 s."""
+_EXIT_SECONDS = 1.5
+"""After which a deposed leader that has not ended by itself is ended."""
 _LAG_SECONDS = 1.0
 
 
@@ -48,38 +52,41 @@ async def serve(settings: Settings, credentials: Credentials) -> int:
     )
     logger.info("computegrid %s serves metrics and probes on port %d", __version__, port)
     lag = asyncio.create_task(_measure_lag(operator))
-    lost = asyncio.Event()
+    leadership = Leadership(settings, credentials, operator)
     try:
-        async with _leadership(settings, credentials, operator, lost) as won:
-            if await _first_of(won, stop) is stop:
-                return 0
-            await _lead(operator, credentials, stop, lost)
-            return _EXIT_LOST if lost.is_set() else 0
+        leadership.seek()
+        if await _first_of(leadership.won, stop) is stop:
+            return 0
+        await _lead(operator, credentials, leadership, stop)
+        return _EXIT_LOST if leadership.lost.is_set() else 0
     finally:
+        await leadership.release()
         lag.cancel()
         await runner.cleanup()
         await operator.hub_port.close()
 
 
 async def _lead(
-    operator: Operator, credentials: Credentials, stop: asyncio.Event, lost: asyncio.Event
+    operator: Operator, credentials: Credentials, leadership: Leadership, stop: asyncio.Event
 ) -> None:
     """Run kopf, and the loop inside its life, until stopped or deposed."""
     ending = asyncio.Event()
 
     async def watch_for_the_end() -> None:
-        await _first_of(stop, lost)
-        if lost.is_set():
+        await _first_of(stop, leadership.lost)
+        if leadership.lost.is_set():
             # Writes of a deposed leader must end before another starts: a process that cannot is ended hard.
-            asyncio.get_running_loop().call_later(2.0, os._exit, _EXIT_LOST)
+            asyncio.get_running_loop().call_later(_EXIT_SECONDS, os._exit, _EXIT_LOST)
         ending.set()
+
+    async def end() -> None:
+        await operator.stop()
+        await leadership.release()  # kopf takes seconds to end; the next leader need not wait for that
 
     watcher = asyncio.create_task(watch_for_the_end())
     try:
         await kopf.operator(
-            registry=handlers.registry(
-                credentials, operator.hub.sinks, begin=operator.start, end=operator.stop
-            ),
+            registry=handlers.registry(credentials, operator.hub.sinks, begin=operator.start, end=end),
             settings=handlers.settings(),
             clusterwide=True,
             standalone=True,
@@ -89,42 +96,58 @@ async def _lead(
         watcher.cancel()
 
 
-@contextlib.asynccontextmanager
-async def _leadership(
-    settings: Settings, credentials: Credentials, operator: Operator, lost: asyncio.Event
-) -> Any:
-    """Take part in the election for as long as the context lasts; yields the event of having won it."""
-    won = asyncio.Event()
+class Leadership:
+    """This process's part in the election."""
 
-    def started(epoch: int) -> None:
-        operator.lead(epoch)
-        won.set()
+    def __init__(self, settings: Settings, credentials: Credentials, operator: Operator) -> None:
+        self.won = asyncio.Event()
+        self.lost = asyncio.Event()
+        self._settings = settings
+        self._credentials = credentials
+        self._operator = operator
+        self._task: asyncio.Task[None] | None = None
+        self._port: KubePort | None = None
+        self._released = False
 
-    def deposed(reason: str) -> None:
-        logger.error("leadership is lost: %s", reason)
-        operator.metrics.leader.set(0)
-        lost.set()
+    def seek(self) -> None:
+        """Take part; without an election the leadership is there at once."""
+        settings = self._settings
+        if not settings.leader_election:
+            self._started(0)
+            return
+        self._port = KubePort(self._credentials, connections=2)
+        election = LeaderElection(
+            self._port,
+            namespace=settings.namespace,
+            name=_LEASE_NAME,
+            identity=settings.identity or f"{socket.gethostname()}_{os.getpid()}_{time.time_ns():x}",
+            on_started=self._started,
+            on_lost=self._deposed,
+            times=LeaseTimes(deadline_seconds=_DEADLINE_SECONDS),
+        )
+        self._task = asyncio.create_task(election.run())
 
-    if not settings.leader_election:
-        started(0)
-        yield won
-        return
-    port = KubePort(credentials, connections=2)
-    election = LeaderElection(
-        port,
-        namespace=settings.namespace,
-        name=_LEASE_NAME,
-        identity=settings.identity or f"{socket.gethostname()}_{os.getpid()}_{time.time_ns():x}",
-        on_started=started,
-        on_lost=deposed,
-    )
-    task = asyncio.create_task(election.run())
-    try:
-        yield won
-    finally:
-        task.cancel()
-        await asyncio.wait([task], timeout=5.0)
-        await port.close()
+    async def release(self) -> None:
+        """Let the next one in at once. Whoever calls has stopped writing."""
+        self._released = True
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=5.0)
+        if self._port is not None:
+            await self._port.close()
+
+    def _started(self, epoch: int) -> None:
+        self._operator.lead(epoch)
+        self.won.set()
+
+    def _deposed(self, reason: str) -> None:
+        self._operator.metrics.leader.set(0)
+        if self._released:
+            logger.info("leadership is given up")
+        else:
+            logger.error("leadership is lost: %s", reason)
+            self.lost.set()
 
 
 async def _first_of(*events: asyncio.Event) -> asyncio.Event:

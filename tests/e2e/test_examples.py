@@ -1,0 +1,151 @@
+"""Every example is applied as its README says, and gets where its README says it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane import kubectl
+from demo.grid import REPOSITORY
+from tests.e2e.client import Object
+from tests.e2e.world import Job, World, eventually
+
+EXAMPLES = REPOSITORY / "examples"
+JOBS = sorted(path for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "00-grid")
+CLAIM = "llm-checkpoints"
+ENDS = 60.0
+
+
+def documents(folder: Path) -> list[Object]:
+    """Return all objects of an example."""
+    return [d for path in sorted(folder.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
+
+
+def storage(world: World) -> None:
+    """Create, in every cluster, the claim that example 02 mounts."""
+    size, modes = {"storage": "1Ti"}, ["ReadWriteMany"]
+    where = {"name": CLAIM, "namespace": "research"}
+    volume = {"capacity": size, "accessModes": modes, "hostPath": {"path": "/ckpt"}, "storageClassName": ""}
+    claim = {
+        "resources": {"requests": size},
+        "accessModes": modes,
+        "storageClassName": "",
+        "volumeName": CLAIM,
+    }
+    for api in world.apis.values():
+        api.ensure(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": CLAIM},
+                "spec": volume | {"claimRef": where, "persistentVolumeReclaimPolicy": "Retain"},
+            }
+        )
+        api.ensure({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": where, "spec": claim})
+
+
+@pytest.fixture(scope="module")
+def applied(grid_world: World) -> Iterator[dict[str, Job]]:
+    """The job of each example, by the number of its folder; all of them run at the same time."""
+    if grid_world.operator.process.poll() is not None:
+        grid_world.start()
+    storage(grid_world)
+    jobs = {}
+    for folder in JOBS:
+        grid_world.grid.apply_file(folder)
+        (wanted,) = [d["metadata"] for d in documents(folder) if d["kind"] == "AIJob"]
+        stored = grid_world.hub.get("AIJob", wanted["name"], wanted["namespace"])
+        assert stored is not None
+        jobs[folder.name[:2]] = Job(grid_world, stored)
+    yield jobs
+    for each in jobs.values():
+        each.delete()
+    for each in jobs.values():
+        each.wait_gone()
+    for kind in ("ComputePool", "ComputeQueue"):
+        for document in documents(EXAMPLES / "05-dedicated-pool"):
+            if document["kind"] == kind:
+                grid_world.hub.delete(kind, document["metadata"]["name"])
+
+
+def ran(example: Job) -> Object:
+    """Wait until an example has come to its good end, after all of its pods were ready; return its status."""
+    example.wait("Finished", reason="Succeeded", timeout=ENDS)
+    status = example.status
+    assert status["startTime"] < status["finishTime"]
+    return status
+
+
+def test_the_grid_of_the_examples_is_ready(world: World):
+    for document in documents(EXAMPLES / "00-grid"):
+        if document["apiVersion"].startswith("computegrid.dev"):
+            world.wait_status(document["kind"], document["metadata"]["name"], "Ready")
+
+
+def test_there_is_a_test_for_every_example():
+    assert [path.name[:2] for path in JOBS] == [f"{n:02}" for n in range(1, len(JOBS) + 1)]
+    assert len(JOBS) == 8
+
+
+def test_01_one_pod_gets_one_device_of_some_pool(applied: dict[str, Job]):
+    status = ran(applied["01"])
+    assert status["placement"]["podSets"][0]["acceleratorsPerPod"] == 1
+    assert status["placement"]["poolName"] != "west-1-robotics"
+
+
+def test_02_sixteen_nodes_train_together(applied: dict[str, Job]):
+    status = ran(applied["02"])
+    assert status["pods"]["succeeded"] == 16
+    assert status["placement"]["acceleratorName"] == "nvidia-h100"
+    pods = applied["02"].pods("core-1")
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == 16
+    assert all(
+        {"MASTER_ADDR", "RANK"} <= {e["name"] for e in p["spec"]["containers"][0]["env"]} for p in pods
+    )
+
+
+def test_03_devices_follow_from_computing_power(applied: dict[str, Job]):
+    launcher, worker = ran(applied["03"])["placement"]["podSets"]
+    assert launcher.get("acceleratorsPerPod", 0) == 0
+    assert (worker["acceleratorName"], worker["acceleratorsPerPod"]) in {
+        ("nvidia-h100", 6),
+        ("amd-mi300x", 3),
+    }
+
+
+def test_04_devices_are_taken_while_there_are_some(applied: dict[str, Job]):
+    assert ran(applied["04"])["placement"]["alternativeName"] == "cuda"
+
+
+def test_05_a_dedicated_pool_is_used_and_bound_directly(world: World, applied: dict[str, Job]):
+    placement = ran(applied["05"])["placement"]
+    assert placement["poolName"] == "west-1-robotics"
+    for pod in applied["05"].pods("west-1"):
+        assert pod["spec"]["nodeName"].startswith("robotics-")
+        assert "affinity" not in pod["spec"]
+    world.wait_status("ComputePool", "west-1-robotics", "Ready")
+
+
+def test_06_hard_rules_of_region_and_latency_hold(applied: dict[str, Job]):
+    placement = ran(applied["06"])["placement"]
+    assert (placement["clusterName"], placement["alternativeName"]) == ("core-1", "small")
+    north = [c for c in placement["candidates"] if c["clusterName"] == "north-1"]
+    assert {c["reason"] for c in north} <= {"RegionNotAllowed"}
+
+
+def test_07_the_first_alternative_is_taken_at_the_best_price(applied: dict[str, Job]):
+    placement = ran(applied["07"])["placement"]
+    assert (placement["alternativeName"], placement["acceleratorName"]) == ("cuda", "nvidia-a100")
+
+
+def test_08_a_suspended_job_starts_when_it_is_told(world: World, applied: dict[str, Job]):
+    applied["08"].wait("Suspended")
+    assert applied["08"].pods() == []
+    patch = ("patch", "aij", "nightly-report", "--type", "merge", "--patch", '{"spec": {"suspend": false}}')
+    kubectl.output(world.clusters["core-1"], "--namespace", "research", *patch)
+    applied["08"].wait_running()
+    assert applied["08"].condition("Suspended")["status"] == "False"
+    eventually(lambda: len(applied["08"].pods()) == 2, "both of its pods are there")
