@@ -55,6 +55,7 @@ class World:
         self.hub = MemoryPort(MemoryStore("hub"))
         self.tables = Tables()
         self.verdicts: dict[str, Any] = {"west-1": (True, Reason.READY, "")}
+        self.expiry: str | None = None
         self.wakes: list[float] = []
         for resource, raw in (
             (MEMBER_CLUSTERS, member()),
@@ -80,7 +81,8 @@ class World:
         return self.verdicts[name]
 
     def details(self, name: str) -> Mapping[str, Any]:
-        return {"kubernetesVersion": "v1.36.0", "clusterUID": f"uid-of-{name}"}
+        known = {"kubernetesVersion": "v1.36.0", "clusterUID": f"uid-of-{name}"}
+        return known | {"tokenExpirationTime": self.expiry}
 
     def see(self) -> None:
         for kind in STATUSES:
@@ -117,6 +119,18 @@ async def test_everything_is_said_once_and_an_idle_grid_is_left_alone():
     for _ in range(50):
         world.see()
         assert await world.look(after=7) == []
+
+
+@virtual
+async def test_a_number_that_holds_no_longer_is_taken_out_of_the_status():
+    world = World()
+    world.expiry = "2027-01-01T00:00:00Z"
+    await world.look()
+    assert world.status("MemberCluster")["tokenExpirationTime"] == "2027-01-01T00:00:00Z"
+    world.expiry = None
+    await world.look(after=PERIOD + 1)
+    assert "tokenExpirationTime" not in world.status("MemberCluster")
+    assert world.status("MemberCluster")["clusterUID"] == "uid-of-west-1"
 
 
 @virtual

@@ -166,7 +166,7 @@ class ComputePoolSpec(CamelModel):
 
 
 class PoolDevices(CamelModel):
-    """Devices of a pool. CPUs are counted instead in a pool of CPUs."""
+    """Devices of a pool, all of them 0 in a pool of CPUs."""
 
     capacity: Count = 0
     """Devices of all nodes."""

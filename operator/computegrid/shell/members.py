@@ -202,12 +202,9 @@ class Members:
         connection = self.registry.get(name)
         if connection is None:
             return {}
-        known = {
-            "clusterUID": connection.uid,
-            "kubernetesVersion": connection.version,
-            "tokenExpirationTime": self._expiry.get(name),
-        }
-        return {key: value for key, value in known.items() if value}
+        known = {"clusterUID": connection.uid, "kubernetesVersion": connection.version}
+        expiry = {"tokenExpirationTime": self._expiry.get(name)}  # None: another token may not say
+        return {key: value for key, value in known.items() if value} | expiry
 
 
 def expiry_of(token: str | None) -> str | None:

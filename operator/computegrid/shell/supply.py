@@ -122,7 +122,8 @@ class Supply:
         else:
             conditions.drop(ConditionType.STALLED)
         said = {"observedGeneration": record.generation, "conditions": conditions.listed()}
-        status = {**record.status, **said, **numbers}
+        merged = {**record.status, **said, **numbers}
+        status = {key: value for key, value in merged.items() if value is not None}
         if status == record.status:
             return
         if (kind, record.name) in self._writing:
