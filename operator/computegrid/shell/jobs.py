@@ -23,6 +23,7 @@ from computegrid.state.demand import JobRow
 from computegrid.state.facts import facts_of, node_gone, note_progress, views_of
 from computegrid.state.pods import PodRow
 from computegrid.state.tables import Tables
+from computegrid.state.usage import rates_of
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class Jobs:
 
     def _finish(self, row: JobRow, *, success: bool, reason: Reason, message: str, now: float) -> None:
         self._grid.tables.forget(row)
+        self._rate(row)
         report.finished(row, success=success, reason=reason, message=message, now=now)
         self._grid.metrics.finished.labels(queue_of(row), pool_of(row.placement), str(reason)).inc()
         if not success:
@@ -172,8 +174,9 @@ class Jobs:
         self._grid.tables.forget(row)
         row.attempt += 1
         row.made.clear()
+        self._rate(row)
         report.used(row, self._grid.clock())
-        row.placement = None
+        row.placement = row.rates = None
         row.admitted_at = None
         return left
 
@@ -189,6 +192,11 @@ class Jobs:
                 row, f"waits for pods in {', '.join(unreachable)}, which cannot be reached", now
             )
         self._settle(row, remove)
+
+    def _rate(self, row: JobRow) -> None:
+        """Work out what the attempt uses in a second, by the prices of when it began or was first seen."""
+        if row.rates is None:
+            row.rates = rates_of(row, self._grid.tables)
 
     def _services(self, row: JobRow) -> dict[str, bool]:
         """Return the clusters that may hold the job's Service, and whether it goes before the job may.
@@ -214,6 +222,7 @@ class Jobs:
         row.all_ready = False
         row.removed.clear()
         grid.tables.assume(placement, row)
+        self._rate(row)
         report.admitted(row, placement, grid.epoch, now)
         if first:
             grid.metrics.queue_wait.labels(queue_of(row)).observe(max(now - row.created, 0.0))

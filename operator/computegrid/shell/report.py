@@ -14,7 +14,8 @@ from computegrid.core.decisions import Candidate, Placement
 from computegrid.reasons import ConditionType as C
 from computegrid.reasons import Reason
 from computegrid.state.conditions import Conditions, find, seconds_of, timestamp
-from computegrid.state.demand import JobRow
+from computegrid.state.demand import JobRow, Usage
+from computegrid.state.usage import added
 
 
 def _write(row: JobRow, conditions: Conditions, **changes: Any) -> None:
@@ -189,9 +190,8 @@ def usage(row: JobRow, now: float) -> dict[str, Any] | None:
     since = seconds_of((row.status.get("placement") or {}).get("admittedTime"))
     if row.placement is None or since is None:
         return known or None
-    devices = sum(p.replicas * p.devices for p in row.placement.pod_sets)
-    seconds = int(known.get("deviceSeconds") or 0) + devices * max(int(now - since), 0)
-    return {**known, "deviceSeconds": seconds}
+    rates = row.rates or Usage(sum(p.replicas * p.devices for p in row.placement.pod_sets))
+    return added(known, rates, max(int(now - since), 0))
 
 
 def describe(placement: Placement) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from computegrid.api.ai_job import AIJob
@@ -23,6 +24,17 @@ from computegrid.core.snapshot import (
 from computegrid.reasons import ConditionType
 from computegrid.state.conditions import is_true, seconds_of
 from computegrid.state.pods import PodKey, PodRow, pod_requests
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used in one second."""
+
+    device_seconds: int
+    cost: Fraction = Fraction(0)
+    """Money, in the grid's currency."""
+    energy_kwh: Fraction = Fraction(0)
+    carbon_grams: Fraction = Fraction(0)
 
 
 @dataclass(slots=True)
@@ -62,6 +74,8 @@ class JobRow:
     """Consecutive write failures, for the back-off."""
     refusals: int = 0
     """Consecutive refusals of its pods by members, for the back-off."""
+    rates: Usage | None = None
+    """What the attempt uses in one second; None until it is worked out."""
     admitted_at: float | None = None
     progress_at: float | None = None
     """When its pods were last seen to be all ready, or the attempt began."""
