@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from computegrid.reasons import Reason
+from computegrid.render import rendezvous
+from computegrid.render.gang import service_name
 from computegrid.state.acceptance import problem_of
 from computegrid.state.tables import Tables
-from tests.state.objects import H100, aijob, queue, world
+from tests.state.objects import H100, aijob, pod_set, queue, world
 
 
 def grid() -> Tables:
@@ -39,6 +41,16 @@ CASES = [
         ("spec.placement.clusterNames", "west-1"),
     ),
     ({"placement": {"poolNames": ["east"]}}, Reason.POOL_NOT_FOUND, ("spec.placement.poolNames", "pool-1")),
+    (
+        {"framework": "TensorFlow", "sets": [pod_set(replicas=10_000, devices=1)]},
+        Reason.INVALID_SPEC,
+        ("spec.podSets have 10000 pods", "TF_CONFIG", "holds 131072", "framework None"),
+    ),
+    (
+        {"framework": "MPI", "sets": [pod_set("launcher", 1, 0), pod_set(replicas=9_000)]},
+        Reason.INVALID_SPEC,
+        ("spec.podSets have 9001 pods", "the hostfile", "annotations of a pod"),
+    ),
     ({"podSets": []}, Reason.INVALID_SPEC, ("cannot be read", "podSets")),
 ]
 
@@ -72,3 +84,16 @@ def test_long_lists_of_what_there_is_are_cut():
     assert problem is not None
     assert problem[1].count("q0") < 9
     assert ", ..." in problem[1]
+
+
+@pytest.mark.parametrize(("framework", "replicas"), [("TensorFlow", 1_800), ("MPI", 3_000)])
+def test_what_is_let_in_fits_where_pods_are_told_of_each_other(framework, replicas):
+    tables = world()
+    tables.upsert_job(aijob(framework=framework, sets=[pod_set(replicas=replicas, devices=1)]))
+    row = tables.jobs["uid-job"]
+    assert problem_of(row, tables) is None
+    sets = (("worker", replicas, 1),)
+    peers = rendezvous.Peers(framework, service_name(row.name, row.uid), row.namespace, sets)
+    config = rendezvous.environment(peers, "worker", replicas - 1, replicas - 1)
+    longest = max(len(variable["value"]) for variable in config)
+    assert max(longest, len(rendezvous.hostfile(peers))) <= {"TensorFlow": 131_071, "MPI": 245_760}[framework]

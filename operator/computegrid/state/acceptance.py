@@ -14,15 +14,27 @@ from computegrid.state.tables import Tables
 
 Problem = tuple[Reason, str]
 
+_ROOM_FOR_PEERS = {
+    "TensorFlow": (128 * 1024, "TF_CONFIG", "an environment variable"),  # MAX_ARG_STRLEN of Linux
+    "MPI": (
+        240 * 1024,
+        "the hostfile",
+        "the annotations of a pod",
+    ),  # 256 KiB in Kubernetes, the rest for others
+}
+"""By framework: bytes in which a pod is told of all others, what holds them, and where."""
+
+_BYTES_AROUND_A_HOST = 34  # separators, uid, `.svc`, port or slots
+
 
 def problem_of(row: JobRow, tables: Tables) -> Problem | None:  # noqa: C901, PLR0911 - a table of cases
     """Return why a job cannot be considered, and what would help; None when nothing is in its way."""
     job = row.core
     if job is None:
         return Reason.INVALID_SPEC, f"the spec cannot be read: {row.error}"
-    queue = _queue(job.queue, job.namespace, tables)
-    if queue is not None:
-        return queue
+    problem = _peers(row) or _queue(job.queue, job.namespace, tables)
+    if problem is not None:
+        return problem
     if tables.priority(row.priority_class) is None:
         return Reason.PRIORITY_CLASS_NOT_FOUND, _unknown(
             "spec.priorityClassName", row.priority_class or "", tables.priorities, "PriorityClass"
@@ -45,6 +57,24 @@ def problem_of(row: JobRow, tables: Tables) -> Problem | None:  # noqa: C901, PL
                 "spec.placement.poolNames", name, tables.pools.by_name, "ComputePool"
             )
     return None
+
+
+def _peers(row: JobRow) -> Problem | None:
+    """Return why the pods of a job cannot be told of each other, by the longest their names can be."""
+    framework = str(row.spec.get("framework"))
+    if row.core is None or framework not in _ROOM_FOR_PEERS:
+        return None
+    room, what, where = _ROOM_FOR_PEERS[framework]
+    common = len(row.name) + len(row.namespace) + _BYTES_AROUND_A_HOST
+    sets = row.core.pod_sets
+    size = sum(p.replicas * (len(p.name) + len(str(p.replicas)) + common) for p in sets)
+    if size <= room:
+        return None
+    pods = sum(p.replicas for p in sets)
+    return Reason.INVALID_SPEC, (
+        f"spec.podSets have {pods} pods, for which {what} of {framework} needs up to {size} bytes, and "
+        f"{where} holds {room}; use fewer and larger pods, or framework None with a rendezvous of your own"
+    )
 
 
 def _queue(name: str, namespace: str, tables: Tables) -> Problem | None:
