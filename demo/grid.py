@@ -58,8 +58,7 @@ class OperatorProcess:
         return self._port
 
     def _announced(self) -> int | None:
-        if self.process.poll() is not None:
-            raise GridError(f"the operator ended with {self.process.returncode}:\n{self.tail()}")
+        self._must_run()
         for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
             if "serves metrics and probes on port " in line:
                 return int(line.rsplit(" ", 1)[1].rstrip('"}'))
@@ -75,15 +74,23 @@ class OperatorProcess:
         except OSError:
             return 0, ""
 
+    def leads(self) -> bool:
+        """Whether it leads, knows the hub, and has run a cycle; a standby is ready and does not lead.
+
+        Raises:
+            GridError: it has ended.
+        """
+        self._must_run()
+        lines = self.get("/metrics")[1].splitlines()
+        return "computegrid_leader 1.0" in lines and self.get("/readyz")[0] == 200
+
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until it leads, knows the hub, and has run a cycle."""
+        """Wait until it leads and works."""
+        wait_for(self.leads, "the operator to be ready", timeout=timeout)
 
-        def ready() -> bool:
-            if self.process.poll() is not None:
-                raise GridError(f"the operator ended with {self.process.returncode}:\n{self.tail()}")
-            return self.get("/readyz")[0] == 200 and "\ncomputegrid_leader 1.0" in self.get("/metrics")[1]
-
-        wait_for(ready, "the operator to be ready", timeout=timeout)
+    def _must_run(self) -> None:
+        if self.process.poll() is not None:
+            raise GridError(f"the operator ended with {self.process.returncode}:\n{self.tail()}")
 
     def kill(self) -> None:
         """SIGKILL, as a crash does it, and wait until it is gone."""

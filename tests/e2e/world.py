@@ -284,13 +284,7 @@ class World:
 
 def wait_leading(operator: OperatorProcess, timeout: float = 60.0) -> None:
     """Wait until an operator leads and is ready, which a standby is too."""
-
-    def leads() -> bool:
-        assert operator.process.poll() is None, operator.tail()
-        lines = operator.get("/metrics")[1].splitlines()
-        return "computegrid_leader 1.0" in lines and operator.get("/readyz")[0] == 200
-
-    eventually(leads, "the operator leads and works", timeout, why=operator.tail)
+    eventually(operator.leads, "the operator leads and works", timeout, why=operator.tail)
 
 
 def grid_object(kind: str, name: str, spec: Object) -> Object:
