@@ -21,6 +21,7 @@ class ConditionType(StrEnum):
     FINISHED = "Finished"
     READY = "Ready"
     STALLED = "Stalled"
+    GUARANTEES_COVERED = "GuaranteesCovered"
 
 
 class Reason(StrEnum):
@@ -52,6 +53,7 @@ class Reason(StrEnum):
     MAX_RUNTIME_EXCEEDED = "MaxRuntimeExceeded"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     NO_PROGRESS = "NoProgress"
+    COST_EXCEEDED = "CostExceeded"
 
     # why a running job lost its pods
     USER_ERROR = "UserError"
@@ -60,10 +62,24 @@ class Reason(StrEnum):
     POD_EVICTED = "PodEvicted"
     POD_LOST = "PodLost"
     PODS_NOT_READY = "PodsNotReady"
+    PREEMPTED = "Preempted"
+    RECLAIMED = "Reclaimed"
+    QUEUE_DRAINED = "QueueDrained"
+
+    # why a running job has more or fewer pods than before
+    GROWN = "Grown"
+    SHRUNK = "Shrunk"
 
     # what came of a candidate that fitted
     CHOSEN = "Chosen"
     OUTSCORED = "Outscored"
+
+    # why a job is not placed, whatever the pool
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    DEADLINE_UNREACHABLE = "DeadlineUnreachable"
+    HELD_FOR_OTHERS = "HeldForOthers"
+    AWAITING_EVICTION = "AwaitingEviction"
 
     # why a job is not placed, by filter
     NO_POOL = "NoPool"
@@ -78,6 +94,7 @@ class Reason(StrEnum):
     POOL_DEDICATED = "PoolDedicated"
     ACCELERATOR_MISMATCH = "AcceleratorMismatch"
     DEVICE_COUNT_NOT_ALLOWED = "DeviceCountNotAllowed"
+    DEVICE_NOT_SHARED = "DeviceNotShared"
     ALTERNATIVE_TOO_EARLY = "AlternativeTooEarly"
     TOPOLOGY_UNSATISFIED = "TopologyUnsatisfied"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
@@ -97,3 +114,5 @@ class Reason(StrEnum):
     NO_MATCHING_NODES = "NoMatchingNodes"
     PARENT_NOT_FOUND = "ParentNotFound"
     QUEUE_CYCLE = "QueueCycle"
+    GUARANTEES_COVERED = "GuaranteesCovered"
+    GUARANTEES_EXCEED_CAPACITY = "GuaranteesExceedCapacity"

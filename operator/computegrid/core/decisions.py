@@ -43,11 +43,16 @@ class PodSetPlacement:
     device: str | None
     """Resource name to request; None for a pod without devices."""
     devices: int
-    """Devices a pod."""
+    """Whole devices a pod."""
     nodes: tuple[tuple[str, int], ...]
     """(node name, pods on it), in rank order."""
     domain: str | None = None
     """Narrowest topology domain that holds all its pods, as `level=name`; None when none does."""
+    slots: int = 0
+    """Slots of one device that a pod has instead of whole devices; 0 without a share."""
+    device_indices: tuple[tuple[int, ...], ...] = ()
+    """In a pool that shares its devices: for each of `nodes`, the devices that its pods hold, pod by pod
+    (`devices` of them each, or one that is shared). Empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +82,56 @@ class Unschedulable:
 
 
 @dataclass(frozen=True, slots=True)
+class Eviction:
+    """A running job that gives its place up. It queues again, and goes on from its last checkpoint."""
+
+    job: str
+    reason: Reason
+    """`Preempted`: a job of higher priority in its queue needs the place; `Reclaimed`: its queue borrowed it,
+    and the owner wants it back."""
+    message: str
+    beneficiary: str
+    """uid of the job that it makes room for."""
+    lost_device_seconds: int = 0
+    """Work since its last checkpoint, in device-seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """An elastic job that runs on with more or fewer pods.
+
+    `placement` is its whole placement afterwards. Nodes are added to the end of those of a pod set, or taken
+    from it, so the ranks that stay keep their pods.
+    """
+
+    placement: Placement
+    reason: Reason
+    """`Grown` or `Shrunk`."""
+    message: str
+    beneficiary: str | None = None
+    """uid of the job that it makes room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The earliest start of a job that does not fit, and the place that is kept for it until then."""
+
+    job: str
+    start: float
+    """Seconds since the epoch."""
+    cluster: str
+    pool: str
+    pod_sets: tuple[PodSetPlacement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decisions:
     """The whole of one cycle, in the order in which it was decided."""
 
     placements: tuple[Placement, ...] = ()
     unschedulable: tuple[Unschedulable, ...] = ()
+    evictions: tuple[Eviction, ...] = ()
+    resizes: tuple[Resize, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    valid_until: float | None = None
+    """Time at which time alone may change a decision, seconds since the epoch; None when it never does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from computegrid.core.resources import PODS, ResourceIndex
+from computegrid.core.resources import PODS, Requests, ResourceIndex
 from computegrid.core.snapshot import Accelerator, Alternative, PodSet, Pool
 
 Amounts: TypeAlias = tuple[tuple[int, int], ...]
@@ -24,6 +24,8 @@ class Demand:
     devices: int
     unknown: str | None = None
     """A resource that no node of any cluster offers: there is nothing to search for."""
+    slots: int = 0
+    """Slots of one device that it takes instead of whole devices; 0 without a share."""
 
 
 def wants_devices(pod_set: PodSet, alternative: Alternative) -> bool:
@@ -59,12 +61,19 @@ def device_count(pod_set: PodSet, alternative: Alternative, accelerator: Acceler
 
 def demand_of(pod_set: PodSet, devices: int, pool: Pool, resources: ResourceIndex) -> Demand:
     """Return what one pod of `pod_set` with so many devices asks of the nodes of `pool`."""
-    wanted = dict(pod_set.requests)
-    wanted[PODS] = max(
-        1, wanted.get(PODS, 0)
-    )  # every pod takes a place on its node, whatever else it asks for
-    if devices and pool.device is not None:
-        wanted[pool.device] = wanted.get(pool.device, 0) + devices
+    amounts, unknown = amounts_of(pod_set.requests, pool.device, devices, resources)
+    return Demand(amounts, devices, unknown)
+
+
+def amounts_of(
+    requests: Requests, device: str | None, units: int, resources: ResourceIndex
+) -> tuple[Amounts, str | None]:
+    """Return what a pod asks for with so many units of a device resource, and a resource that no node has."""
+    wanted = dict(requests)
+    # Every pod takes a place on its node, whatever else it asks for.
+    wanted[PODS] = max(1, wanted.get(PODS, 0))
+    if units and device is not None:
+        wanted[device] = wanted.get(device, 0) + units
     unknown = sorted(name for name, amount in wanted.items() if amount > 0 and name not in resources.columns)
     amounts = sorted((resources.columns[n], a) for n, a in wanted.items() if a > 0 and n in resources.columns)
-    return Demand(tuple(amounts), devices, unknown[0] if unknown else None)
+    return tuple(amounts), unknown[0] if unknown else None

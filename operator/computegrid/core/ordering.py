@@ -1,15 +1,14 @@
-"""Which job is decided first: the whole of fairness between jobs lives in this one key.
-
-Until queues have shares and usage, a queue has no say in the order; its term goes between priority and age.
-"""
+"""Whose turn it is: priority first, then hierarchical fair share, then age; names and uid break ties."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from computegrid.core.quota import Quotas
 from computegrid.core.snapshot import Job
+from computegrid.core.world import World
 
 
-def in_order(jobs: Iterable[Job]) -> list[Job]:
-    """Return jobs in the order of decision: higher priority, then older; names and uid break ties."""
-    return sorted(jobs, key=lambda job: (-job.priority, job.created, job.namespace, job.name, job.uid))
+def in_turn(jobs: Iterable[Job], quotas: Quotas, world: World) -> Iterator[Job]:
+    """Yield each job once; what the quotas count between two steps decides which queue is next."""
+    yield from sorted(jobs, key=lambda job: (-job.priority, job.created, job.namespace, job.name, job.uid))

@@ -69,6 +69,13 @@ class Policy:
 
     weights: Mapping[Objective, Weights] = field(default_factory=lambda: OBJECTIVES)
     max_candidates: int = 10
+    max_reservations: int = 16
+    """Jobs that get a reservation in one cycle, at most one in a pool."""
+    recheck_seconds: float = 30.0
+    """After this long waiting jobs are decided anew though nothing has changed: shares decay, run times pass
+    what was expected, jobs outgrow their protection."""
+    half_life_seconds: float = 86_400.0
+    """After this long, use of the past counts half in fair share."""
 
     carbon_unknown_g_per_kwh: int = 480
     """Taken where a cluster states none: about the world's average, so that saying nothing is not the way to

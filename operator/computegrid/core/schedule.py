@@ -1,30 +1,37 @@
-"""One cycle: which jobs start now, where, and why the others do not.
+"""One cycle: which jobs start now, where, who gives way, what is kept for whom, and why the others wait.
 
-`schedule` decides every pending job in one call, in order, each against what the ones before it left free. It
+`schedule` decides every pending job in one call, in turn, each against what the ones before it left free. It
 reads the snapshot, changes nothing outside itself, and the same snapshot, time and policy give the same
 decisions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from computegrid.core.candidates import Fit, Miss, Part, rules_of
-from computegrid.core.capacity import Capacity
+from computegrid.core.candidates import Fit, Miss, rules_of
+from computegrid.core.capacity import Capacity, Overlay
+from computegrid.core.choice import Chooser, Scored
 from computegrid.core.decisions import (
-    Candidate,
     Decisions,
+    Eviction,
     Placement,
-    PodSetPlacement,
-    Term,
+    Reservation,
+    Resize,
     Unschedulable,
 )
-from computegrid.core.explain import Explainer, Explanation, held_back
-from computegrid.core.ordering import in_order
+from computegrid.core.elastic import grown
+from computegrid.core.explain import Explainer, Explanation
+from computegrid.core.footprint import footprint_of
+from computegrid.core.horizon import Held, Horizon
+from computegrid.core.ordering import in_turn
+from computegrid.core.placing import placement_of
 from computegrid.core.policy import Policy
-from computegrid.core.scores import View, scarce_devices_kept, score
+from computegrid.core.preemption import Preemption, Preemptor
+from computegrid.core.quota import Block, Quotas
 from computegrid.core.search import Search
-from computegrid.core.snapshot import Alternative, DataSet, Job, Objective, Snapshot
+from computegrid.core.snapshot import Alternative, Job, Snapshot
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 
@@ -35,149 +42,217 @@ _ANY = Alternative(name="")
 def schedule(snapshot: Snapshot, *, now: float, policy: Policy) -> Decisions:
     """Return what is decided for every job of the snapshot, in the order in which it was decided."""
     cycle = _Cycle(snapshot, now, policy)
-    placements: list[Placement] = []
-    unschedulable: list[Unschedulable] = []
-    # 1. Order the jobs.
-    for job in in_order(snapshot.jobs):
-        # 2. May the queue take it now?
-        decision = cycle.hold(job) or cycle.decide(job)
-        if isinstance(decision, Placement):
-            placements.append(decision)
+    # 1. Whose turn is it?
+    for job in in_turn(snapshot.jobs, cycle.quotas, cycle.world):
+        # 2. May it be tried at all?
+        refusal = cycle.hold(job)
+        if refusal is None:
+            cycle.decide(job)
         else:
-            unschedulable.append(decision)
-    return Decisions(tuple(placements), tuple(unschedulable))
+            cycle.unschedulable.append(refusal)
+    # 10. What is left goes to elastic jobs that run with less than they asked for.
+    cycle.grow()
+    return cycle.decisions()
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """A fit with its score, and the key by which fits are compared."""
+class _Tried:
+    """What came of one job's alternatives under one overlay."""
 
-    fit: Fit
-    milli: int
-    terms: tuple[Term, ...]
-
-    def key(self) -> tuple[int, bool, int, str, str]:
-        """Most pods first, then devices kept for those who need them, then score; names break ties."""
-        fit = self.fit
-        return (-fit.pods, not scarce_devices_kept(fit), self.milli, fit.pool.cluster, fit.pool.name)
+    fits: tuple[Fit, ...]
+    """Of the first alternative that has any; each may be had."""
+    misses: tuple[Miss, ...]
+    block: Block | None
+    """The first limit that kept the job from a fit, where it has no other."""
 
 
 class _Cycle:
-    """The state of one call: what is still free, and what is known not to fit any more."""
+    """The state of one call: what is still free, what the queues hold, and what is known not to fit."""
 
     def __init__(self, snapshot: Snapshot, now: float, policy: Policy) -> None:
-        self._now = now
-        self._policy = policy
-        self._world = World(snapshot)
+        self.world = World(snapshot)
+        self.quotas = Quotas(self.world, snapshot.running, now)
+        self.unschedulable: list[Unschedulable] = []
+        self._placements: list[Placement] = []
+        self._evictions: list[Eviction] = []
+        self._resizes: list[Resize] = []
+        self._reservations: list[Reservation] = []
+        self._snapshot, self._now, self._policy = snapshot, now, policy
         self._capacity = Capacity(snapshot)
-        self._search = Search(self._world, self._capacity)
+        self._search = Search(self.world, self._capacity)
+        self._chooser = Chooser(self.world, policy)
         self._explainer = Explainer(self._capacity, snapshot.resources)
-        self._names = snapshot.nodes.names
+        running = snapshot.running
+        parts = self.world, self._capacity, self._search
+        self._horizon = Horizon(*parts, running=running, now=now, policy=policy)
+        self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now, policy=policy)
         self._no_fit: dict[object, Explanation] = {}
-        self._scores: dict[tuple[Fit, Objective, tuple[DataSet, ...]], _Scored] = {}
 
     def hold(self, job: Job) -> Unschedulable | None:
-        """Return why the job is not even tried, or None. Quotas and budgets belong here."""
+        """Return why the job is not even tried, or None."""
         if not job.pod_sets:
             return Unschedulable(job.uid, Reason.INVALID_SPEC, "the job has no pod sets")
         if job.not_before > self._now:
             message = "waits out its back-off after a restart"
             return Unschedulable(job.uid, Reason.BACKING_OFF, message, retry_at=job.not_before)
-        if job.queue not in self._world.queues:
-            return Unschedulable(
-                job.uid, Reason.QUEUE_NOT_FOUND, f"queue {job.queue} does not exist or is stopped"
-            )
-        return None
+        queue = self.world.queues.get(job.queue)
+        if queue is None:
+            return Unschedulable(job.uid, Reason.QUEUE_NOT_FOUND, f"queue {job.queue} does not exist")
+        stopped = sorted(name for name in self.world.lineage(job.queue) if self.world.is_stopped(name))
+        if stopped:
+            return Unschedulable(job.uid, Reason.QUEUE_STOPPED, f"queue {stopped[0]} admits no jobs now")
+        return self._too_late(job)
 
-    def decide(self, job: Job) -> Placement | Unschedulable:
-        """Return the job's place, committed, or why it has none."""
-        # 3. The alternatives that are open by now, best first.
+    def _too_late(self, job: Job) -> Unschedulable | None:
+        seconds = job.typical_seconds if job.typical_seconds is not None else job.longest_seconds
+        if job.deadline is None or seconds is None or self._now + seconds <= job.deadline:
+            return None
+        left = max(int(job.deadline - self._now), 0)
+        message = f"runs for about {seconds} s, and its deadline is in {left} s"
+        return Unschedulable(job.uid, Reason.DEADLINE_UNREACHABLE, message)
+
+    def decide(self, job: Job) -> None:
+        """Give the job a place, make room for it, keep one for it, or say why it has none."""
+        # 3. The alternatives that are open by now, best first; what is held for those before it.
         alternatives = job.alternatives or (_ANY,)
         opened = tuple(each for each in alternatives if self._is_open(job, each))
         later = tuple(each for each in alternatives if not self._is_open(job, each))
-        key = (opened, later, job.pod_sets, job.topology, *rules_of(job))
+        held = self._horizon.held_from(job)
+        overlay = held.overlay if held else None
+        key = (opened, later, job.pod_sets, job.topology, job.priority, overlay, *rules_of(job))
         # Capacity only shrinks within a cycle, so what did not fit a like job before does not fit this one.
         explanation = self._no_fit.get(key)
         if explanation is None:
-            misses: list[Miss] = []
-            for alternative in opened:
-                # 4. Pools by filters, then gangs into topology domains, all or nothing.
-                fits, missed = self._search.try_all(job, alternative)
-                misses += missed
-                if fits:
-                    # 5. Scores choose among what fits; 6. commit.
-                    return self._place(job, alternative, fits, misses)
-            # 7. It fits nowhere. Reclaim, preemption and reservations belong here.
-            explanation = self._explainer.explain(job, misses, later, self._policy.max_candidates)
+            # 4. Pools by filters, then gangs into topology domains, all or nothing; then quotas and budgets.
+            tried = self._try(job, opened, overlay)
+            if tried.fits:
+                # 5. Scores choose among what fits.
+                self._place(job, tried)
+                return
+            # 6. What others are about to leave; 7. what others have to give; 8. the earliest start.
+            if self._await(job, opened, held) or self._preempt(job, opened):
+                return
+            explanation = self._explain(job, tried, later, held)
+            if tried.block is None:
+                self._reserve(job, opened)
             self._no_fit[key] = explanation
+        # 9. It waits, and knows why.
         retry_at = min((job.created + each.after_seconds for each in later), default=None)
-        return Unschedulable(
-            job.uid, explanation.reason, explanation.message, explanation.candidates, retry_at
+        self.unschedulable.append(
+            Unschedulable(job.uid, explanation.reason, explanation.message, explanation.candidates, retry_at)
         )
+
+    def grow(self) -> None:
+        """Let elastic jobs grow into what is left."""
+        gone = {each.job for each in self._evictions} | {each.placement.job for each in self._resizes}
+        running = [each for each in self._snapshot.running if each.job.uid not in gone]
+        parts = self.world, self._capacity, self._search, self.quotas, self._horizon
+        self._resizes += grown(*parts, running=running)
+
+    def decisions(self) -> Decisions:
+        """Return the whole of the cycle."""
+        return Decisions(
+            placements=tuple(self._placements),
+            unschedulable=tuple(self.unschedulable),
+            evictions=tuple(self._evictions),
+            resizes=tuple(self._resizes),
+            reservations=tuple(self._reservations),
+            valid_until=self._valid_until(),
+        )
+
+    def _valid_until(self) -> float | None:
+        times = [each.retry_at for each in self.unschedulable if each.retry_at is not None]
+        times += [each.start for each in self._reservations]
+        if self.unschedulable:
+            times.append(self._now + self._policy.recheck_seconds)
+        return min((time for time in times if time > self._now), default=None)
 
     def _is_open(self, job: Job, alternative: Alternative) -> bool:
         # One that opens at once is open even to a job whose creation lies ahead of this clock.
         return alternative.after_seconds <= 0 or job.created + alternative.after_seconds <= self._now
 
-    def _place(self, job: Job, alternative: Alternative, fits: list[Fit], misses: list[Miss]) -> Placement:
-        scored = sorted((self._score(job, fit) for fit in fits), key=_Scored.key)
-        best = scored[0]
-        for part in best.fit.parts:
+    def _try(self, job: Job, alternatives: Sequence[Alternative], overlay: Overlay | None) -> _Tried:
+        misses: list[Miss] = []
+        blocks: list[Block] = []
+
+        def allowed(fit: Fit) -> bool:
+            block = self.quotas.blocked(job, fit)
+            if block is not None:
+                blocks.append(block)
+            return block is None
+
+        for alternative in alternatives:
+            fits, missed = self._search.try_all(job, alternative, overlay, allowed)
+            misses += missed
+            if fits:
+                return _Tried(tuple(fits), tuple(misses), None)
+        return _Tried((), tuple(misses), blocks[0] if blocks else None)
+
+    def _place(self, job: Job, tried: _Tried) -> None:
+        scored = self._chooser.ranked(job, tried.fits)
+        fit = scored[0].fit
+        for part in fit.parts:
             self._capacity.commit(part.site.pool, part.take())
-        parts = {part.pod_set.name: self._pod_set(part) for part in best.fit.parts}
-        return Placement(
-            job=job.uid,
-            cluster=best.fit.pool.cluster,
-            alternative=alternative.name or None,
-            pod_sets=tuple(parts[pod_set.name] for pod_set in job.pod_sets),
-            candidates=self._candidates(scored, misses),
-        )
+        self.quotas.take(job.queue, footprint_of(self.world, fit))
+        candidates = self._chooser.candidates(scored, tried.misses)
+        self._placements.append(placement_of(self.world, job, fit, candidates))
 
-    def _score(self, job: Job, fit: Fit) -> _Scored:
-        key = (
-            fit,
-            job.objective,
-            job.data,
-        )  # all else that a score hangs on is the same for all who share a fit
-        known = self._scores.get(key)
-        if known is None:
-            cluster = self._world.clusters[fit.pool.cluster]
-            milli, terms = score(View(self._world, self._policy, job, cluster, fit))
-            known = self._scores[key] = _Scored(fit, milli, terms)
-        return known
+    def _await(self, job: Job, alternatives: Sequence[Alternative], held: Held | None) -> bool:
+        """Let the job wait for a place that others are about to leave; nobody else gets it meanwhile."""
+        coming = self._capacity.coming()
+        if coming is None:
+            return False
+        overlay = coming if held is None else coming.plus(held.overlay)
+        tried = self._try(job, alternatives, overlay)
+        if not tried.fits:
+            return False
+        best = self._chooser.ranked(job, tried.fits)[0]
+        where = f"cluster {best.fit.pool.cluster} (pool {best.fit.pool.name})"
+        self._hold_ahead(job, best, f"waits for pods in {where} to end, whose place it gets")
+        return True
 
-    def _candidates(self, scored: list[_Scored], misses: list[Miss]) -> tuple[Candidate, ...]:
-        """Return the chosen candidate, those that fitted and lost, and then those that did not fit."""
-        limit, best = self._policy.max_candidates, scored[0].milli
-        fitted = [_candidate(each, best, chosen=each is scored[0]) for each in scored[:limit]]
-        return (*fitted, *(held_back(miss) for miss in misses[: limit - len(fitted)]))
+    def _preempt(self, job: Job, alternatives: Sequence[Alternative]) -> bool:
+        """Have the cheapest victims give way, if the job has a right to that; it starts when they are gone."""
+        plan = self._preemptor.find(job, alternatives)
+        if plan is None:
+            return False
+        self._capacity.expect(plan.released)
+        self._evictions += plan.evictions
+        self._resizes += plan.resizes
+        self._no_fit.clear()  # quotas have room again that they had not
+        scored = self._chooser.ranked(job, (plan.fit,))[0]
+        where = f"cluster {plan.fit.pool.cluster} (pool {plan.fit.pool.name})"
+        self._hold_ahead(job, scored, f"waits for {_victims(plan)} in {where} to make room")
+        return True
 
-    def _pod_set(self, part: Part) -> PodSetPlacement:
-        gang, pool = part.gang, part.site.pool
-        pairs = zip(gang.rows.tolist(), gang.counts.tolist(), strict=True)
-        devices = part.site.demand.devices
-        return PodSetPlacement(
-            name=part.pod_set.name,
-            replicas=part.pods,
-            pool=pool.name,
-            accelerator=pool.accelerator if devices else None,
-            device=pool.device if devices else None,
-            devices=devices,
-            nodes=tuple((self._names[row], count) for row, count in pairs),
-            domain=gang.domain,
-        )
+    def _hold_ahead(self, job: Job, scored: Scored, message: str) -> None:
+        for part in scored.fit.parts:
+            self._capacity.commit_ahead(part.site.pool, part.take())
+        self.quotas.take(job.queue, footprint_of(self.world, scored.fit))
+        candidates = self._chooser.candidates([scored], ())
+        self.unschedulable.append(Unschedulable(job.uid, Reason.AWAITING_EVICTION, message, candidates))
+
+    def _reserve(self, job: Job, alternatives: Sequence[Alternative]) -> None:
+        reservation = self._horizon.reserve(job, alternatives)
+        if reservation is not None:
+            self._reservations.append(reservation)
+
+    def _explain(
+        self, job: Job, tried: _Tried, later: Sequence[Alternative], held: Held | None
+    ) -> Explanation:
+        if tried.block is not None:
+            return Explanation(tried.block.reason, tried.block.message, ())
+        explanation = self._explainer.explain(job, tried.misses, later, self._policy.max_candidates)
+        if held is None or not self._try(job, job.alternatives or (_ANY,), None).fits:
+            return explanation
+        names = ", ".join(held.jobs[:3]) + (", ..." if len(held.jobs) > 3 else "")
+        message = f"fits now, but would delay the start of {names}: declare a shorter maxRuntimeSeconds"
+        return Explanation(Reason.HELD_FOR_OTHERS, message, explanation.candidates)
 
 
-def _candidate(scored: _Scored, best: int, *, chosen: bool) -> Candidate:
-    fit = scored.fit
-    behind = max((scored.milli - best) // 1_000, 0)
-    message = "best score" if chosen else f"fits; its score is {behind} points behind the best"
-    return Candidate(
-        cluster=fit.pool.cluster,
-        pool=fit.pool.name,
-        alternative=fit.alternative.name or None,
-        reason=Reason.CHOSEN if chosen else Reason.OUTSCORED,
-        message=message,
-        score_milli=scored.milli,
-        terms=scored.terms,
-    )
+def _victims(plan: Preemption) -> str:
+    """Return how many jobs give way, and how."""
+    evicted, shrunk = len(plan.evictions), len(plan.resizes)
+    parts = [f"{evicted} jobs to be evicted"] if evicted else []
+    parts += [f"{shrunk} elastic jobs to shrink"] if shrunk else []
+    return " and ".join(parts)

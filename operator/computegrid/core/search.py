@@ -6,7 +6,7 @@ jobs costs one gang each, not one for each pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ from computegrid.core.candidates import (
     rules_of,
     topology_of,
 )
-from computegrid.core.capacity import Capacity, Take
+from computegrid.core.capacity import Capacity, Overlay, Take
 from computegrid.core.demand import demand_of, device_count
 from computegrid.core.filters import Question, refused_by
 from computegrid.core.gang import Gang, largest_gang, plan
@@ -30,6 +30,9 @@ from computegrid.core.world import World
 
 Sizes: TypeAlias = dict[str, int]
 """Pods by pod set."""
+
+Allowed: TypeAlias = Callable[[Fit], bool]
+"""Whether a job may have what it fits into: quotas and budgets speak here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class _Kind:
     """Of the leading pod set."""
     wanted: Sizes
     least: Sizes
-    tried: dict[tuple[str, bool], tuple[int, Fit | Shortage]]
-    """By (leading pool, with fewer pods): the version of what it saw, and what was found."""
+    tried: dict[tuple[str, Overlay | None], tuple[int, Fit | Shortage]]
+    """By leading pool and overlay: the version of what all pods saw, and what was found."""
 
 
 class Search:
@@ -65,17 +68,25 @@ class Search:
         self._kinds: dict[object, _Kind] = {}
         self._sites: dict[object, _Sites] = {}
 
-    def try_all(self, job: Job, alternative: Alternative) -> tuple[list[Fit], list[Miss]]:
-        """Return where the job fits, and why not elsewhere.
+    def try_all(
+        self,
+        job: Job,
+        alternative: Alternative,
+        overlay: Overlay | None = None,
+        allowed: Allowed | None = None,
+    ) -> tuple[list[Fit], list[Miss]]:
+        """Return where the job fits and may go, and why it does not fit elsewhere.
 
-        All of its pods are tried everywhere first; only where none of that fits is an elastic job tried with
-        fewer.
+        All of its pods are tried everywhere first; only where none of that fits and is `allowed` is an
+        elastic job tried with fewer. A fit that is not allowed is in neither list.
         """
         kind = self._kind_of(job, alternative)
-        fits, shortages = self._try_leads(kind, fewer=False)
+        found = [self._try_all_pods(kind, lead, overlay) for lead in _leads(kind)]
+        fits = [each for each in found if isinstance(each, Fit) and (allowed is None or allowed(each))]
         if not fits and kind.wanted != kind.least:
-            fits, shortages = self._try_leads(kind, fewer=True)
-        return fits, [*kind.sites.refusals, *shortages]
+            found = [self._try_fewer(kind, lead, overlay, allowed) for lead in _leads(kind)]
+            fits = [each for each in found if isinstance(each, Fit) and (allowed is None or allowed(each))]
+        return fits, [*kind.sites.refusals, *(each for each in found if isinstance(each, Shortage))]
 
     def _kind_of(self, job: Job, alternative: Alternative) -> _Kind:
         key = (alternative, job.pod_sets, job.topology, *rules_of(job))
@@ -93,67 +104,77 @@ class Search:
             )
         return kind
 
-    def _try_leads(self, kind: _Kind, *, fewer: bool) -> tuple[list[Fit], list[Shortage]]:
-        fits: list[Fit] = []
-        shortages: list[Shortage] = []
-        for lead in (site for sites in kind.sites.by_cluster.values() for site in sites):
-            version = self._capacity.version(lead.pool, cluster=len(kind.order) > 1)
-            key = (lead.pool.name, fewer)
-            known = kind.tried.get(key)
-            if known is None or known[0] != version:
-                found = self._try_fewer(kind, lead) if fewer else self._try(kind, lead, kind.wanted)
-                known = kind.tried[key] = (version, found)
-            if isinstance(known[1], Fit):
-                fits.append(known[1])
-            else:
-                shortages.append(known[1])
-        return fits, shortages
+    def _try_all_pods(self, kind: _Kind, lead: Site, overlay: Overlay | None) -> Fit | Shortage:
+        if overlay is not None and not overlay.kept:
+            return self._try(kind, lead, kind.wanted, overlay)
+        version = self._capacity.version(lead.pool, cluster=len(kind.order) > 1)
+        known = kind.tried.get((lead.pool.name, overlay))
+        if known is None or known[0] != version:
+            found = self._try(kind, lead, kind.wanted, overlay)
+            known = kind.tried[lead.pool.name, overlay] = (version, found)
+        return known[1]
 
-    def _try_fewer(self, kind: _Kind, lead: Site) -> Fit | Shortage:
+    def _try_fewer(
+        self, kind: _Kind, lead: Site, overlay: Overlay | None, allowed: Allowed | None
+    ) -> Fit | Shortage:
         """Return the largest fit on a pool: pod sets grow from their least, one after another."""
         sizes = dict(kind.least)
-        best = self._try(kind, lead, sizes)
+        best = self._try(kind, lead, sizes, overlay)
+        if not isinstance(best, Fit) or (allowed is not None and not allowed(best)):
+            return best
         for pod_set in kind.order:
-            if not isinstance(best, Fit):
-                return best
 
             def fit_with(pods: int, name: str = pod_set.name) -> Fit | None:
-                found = self._try(kind, lead, sizes | {name: pods})
-                return found if isinstance(found, Fit) else None
+                found = self._try(kind, lead, sizes | {name: pods}, overlay)
+                may = isinstance(found, Fit) and (allowed is None or allowed(found))
+                return found if isinstance(found, Fit) and may else None
 
             sizes[pod_set.name], best = _largest(pod_set.min_replicas, pod_set.replicas, best, fit_with)
         return best
 
-    def _try(self, kind: _Kind, lead: Site, sizes: Sizes) -> Fit | Shortage:
+    def _try(self, kind: _Kind, lead: Site, sizes: Sizes, overlay: Overlay | None) -> Fit | Shortage:
         """Return a fit with the leading pod set on one pool, all pod sets or nothing."""
         parts: list[Part] = []
         taken: tuple[Take, ...] = ()
         for pod_set in kind.order:
             sites = [lead] if pod_set is kind.order[0] else self._sites_beside(kind, pod_set, lead)
             wish = topology_of(kind.job, pod_set)
-            tried = ((site, self._plan(site, sizes[pod_set.name], wish, taken)) for site in sites)
+            tried = ((site, self._plan(site, sizes[pod_set.name], wish, taken, overlay)) for site in sites)
             part = next((Part(pod_set, site, gang) for site, gang in tried if gang is not None), None)
             if part is None:
-                near, held = self._nearest(sites or [lead], wish, taken)
+                near, held = self._nearest(sites or [lead], wish, taken, overlay)
                 return Shortage(lead.pool, kind.alternative, pod_set, near, sizes[pod_set.name], held)
             parts.append(part)
             taken += (part.take(),)
         return Fit(lead.pool, kind.alternative, tuple(parts))
 
-    def _plan(self, site: Site, count: int, wish: Topology | None, taken: tuple[Take, ...]) -> Gang | None:
+    def _plan(
+        self,
+        site: Site,
+        count: int,
+        wish: Topology | None,
+        taken: tuple[Take, ...],
+        overlay: Overlay | None,
+    ) -> Gang | None:
         if site.demand.unknown is not None:
             return None
-        room = self._capacity.room(site.pool, site.demand, taken)
+        room = self._capacity.room(site.pool, site.demand, taken, overlay)
         return plan(self._capacity.tree(site.pool), room, count, site.demand.devices, wish)
 
-    def _nearest(self, sites: list[Site], wish: Topology | None, taken: tuple[Take, ...]) -> tuple[Site, int]:
+    def _nearest(
+        self, sites: list[Site], wish: Topology | None, taken: tuple[Take, ...], overlay: Overlay | None
+    ) -> tuple[Site, int]:
         """Return the site that would hold the largest gang, and how many pods that is."""
-        return max(((site, self._held(site, wish, taken)) for site in sites), key=lambda each: each[1])
+        return max(
+            ((site, self._held(site, wish, taken, overlay)) for site in sites), key=lambda each: each[1]
+        )
 
-    def _held(self, site: Site, wish: Topology | None, taken: tuple[Take, ...]) -> int:
+    def _held(
+        self, site: Site, wish: Topology | None, taken: tuple[Take, ...], overlay: Overlay | None
+    ) -> int:
         if site.demand.unknown is not None:
             return 0
-        room = self._capacity.room(site.pool, site.demand, taken)
+        room = self._capacity.room(site.pool, site.demand, taken, overlay)
         return largest_gang(self._capacity.tree(site.pool), room, wish)
 
     def _sites_beside(self, kind: _Kind, pod_set: PodSet, lead: Site) -> list[Site]:
@@ -183,6 +204,10 @@ class Search:
         devices = device_count(pod_set, alternative, accelerator) or 0
         demand = demand_of(pod_set, devices, pool, self._world.resources)
         found.by_cluster.setdefault(cluster.name, []).append(Site(pool, demand))
+
+
+def _leads(kind: _Kind) -> Iterator[Site]:
+    return (site for sites in kind.sites.by_cluster.values() for site in sites)
 
 
 def _largest(low: int, high: int, best: Fit, fit_with: Callable[[int], Fit | None]) -> tuple[int, Fit]:

@@ -8,9 +8,11 @@ were decided but are not yet seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from computegrid.core.decisions import Placement
 from computegrid.core.resources import BoolArray, IntArray, Requests, ResourceIndex
 
 
@@ -30,6 +32,21 @@ class TopologyMode(StrEnum):
     REQUIRED = "Required"
     PREFERRED = "Preferred"
     UNCONSTRAINED = "Unconstrained"
+
+
+class Reclaim(StrEnum):
+    """Whose jobs are stopped so that a queue gets back what is guaranteed to it."""
+
+    NEVER = "Never"
+    ANY = "Any"
+    LOWER_PRIORITY = "LowerPriority"
+
+
+class WithinQueue(StrEnum):
+    """Whose jobs are stopped for a job of the same queue."""
+
+    NEVER = "Never"
+    LOWER_PRIORITY = "LowerPriority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,8 @@ class Pool:
     accelerator: str | None
     """Accelerator name; None for a pool of CPU nodes."""
     device: str | None
-    """Resource name of one whole device on these nodes; None for a pool of CPU nodes."""
+    """Resource name that pods ask for on these nodes: of a whole device, or of a slot where devices are
+    shared; None for a pool of CPU nodes."""
     rows: IntArray
     """(n,) row numbers in `Nodes`, ascending."""
     levels: tuple[str, ...] = ()
@@ -101,6 +119,9 @@ class Pool:
     price_micros_per_device_hour: int | None = None
     price_micros_per_cpu_hour: int | None = None
     pue_milli: int = 1000
+    slots_per_device: int = 1
+    """More than 1 where a device plugin shares devices: the nodes offer so many slots of each device, whole
+    devices are asked for as all their slots, and a share as some slots of one device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +130,15 @@ class Topology:
 
     level: str
     mode: TopologyMode
+
+
+@dataclass(frozen=True, slots=True)
+class RankGroup:
+    """Groups of consecutive ranks that share one domain each, such as those of tensor parallelism."""
+
+    size: int
+    """Pods of a group; the last one may be smaller."""
+    topology: Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +162,10 @@ class PodSet:
     """Devices a pod, of whichever accelerator is chosen."""
     compute: Compute | None = None
     topology: Topology | None = None
+    """What holds for this pod set alone; the job's own wish holds for all of them together."""
+    share_milli: int = 0
+    """Thousandths of one device that a pod has to itself, instead of whole devices; 0 without a share."""
+    rank_group: RankGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +214,97 @@ class Job:
     topology: Topology | None = None
     not_before: float = 0.0
     """Back-off: seconds since the epoch before which the job is not considered."""
+    longest_seconds: int | None = None
+    """Run time that it will not exceed: declared, or learned of its like; None when nobody knows."""
+    typical_seconds: int | None = None
+    """Median run time of its like; None when nothing of the kind has ended yet."""
+    deadline: float | None = None
+    """When it must have ended, seconds since the epoch."""
+    gives_way: bool = False
+    """It is the first to be stopped for others (`Batch`)."""
+    max_cost_micros: int | None = None
+    """What it may still cost, in millionths of the currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Limits of a queue in one dimension, in thousandths of a device or of a compute unit.
+
+    They hold for the sum of the queue and the queues below it.
+    """
+
+    guaranteed: int = 0
+    maximum: int | None = None
+    borrowing_limit: int | None = None
+    """What it may have beyond `guaranteed`; None is no limit."""
+    lending_limit: int | None = None
+    """What of `guaranteed` others may have while it is idle; None is all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What is left to spend until a period ends; None where that is not limited."""
+
+    ends: float
+    """Seconds since the epoch."""
+    money_micros: int | None = None
+    energy_wh: int | None = None
+    carbon_g: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A ComputeQueue that exists and admits."""
+    """A ComputeQueue that exists and can be read."""
 
     name: str
     parent: str | None = None
     weight: int = 1
+    quotas: tuple[tuple[str, Quota], ...] = ()
+    """By accelerator, sorted by name."""
+    units: Quota = Quota()
+    """Over all accelerators, in compute units."""
+    decayed: int = 0
+    """Compute-unit-seconds used of late by the queue and those below it, in thousandths, older use counted
+    less; true at the time of the snapshot."""
+    budget: Budget | None = None
+    reclaim: Reclaim = Reclaim.ANY
+    within_queue: WithinQueue = WithinQueue.LOWER_PRIORITY
+    preemptible: bool = True
+    """False: its jobs are never stopped for others, so they never borrow either."""
+    min_run_seconds: int = 0
+    """Its jobs run at least so long before they are stopped for others."""
+    stopped: bool = False
+    """It admits nothing now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that has a place, whether or not its pods are up already."""
+
+    job: Job
+    placement: Placement
+    started: float
+    """When it was admitted, seconds since the epoch."""
+    saved: float | None = None
+    """When its work was last saved, seconds since the epoch; None: not in this attempt."""
+    ends: float | None = None
+    """When it will have ended at the latest, seconds since the epoch; None when nobody knows."""
+    likely_ends: float | None = None
+    """When it will end if it is like its like; None when nothing is known."""
+    fixed: bool = False
+    """It cannot be stopped or resized now, since a write for it is under way or its cluster is out of
+    reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Pods of one kind in the recent demand, from which packing learns what it should stay ready for."""
+
+    pod_set: PodSet
+    accelerators: tuple[str, ...]
+    """Models that will do; empty means any, and none when the pods want no device."""
+    count: int
+    """How often it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +320,21 @@ class Nodes:
     """(N, R), column-major: observed and assumed pods."""
     ready: BoolArray
     """(N,) ready, not cordoned, and without a taint that pods of the operator do not tolerate."""
+    releasing: IntArray | None = None
+    """(N, R), column-major: the part of `used` that is about to be free, since its pods are on their way out;
+    None when nothing is."""
+    slots_used: IntArray | None = None
+    """(N, D) slots that are taken of each device, on nodes that share devices; None where no node does. D is
+    the most devices of such a node."""
+    slots_releasing: IntArray | None = None
+    """(N, D) the part of `slots_used` that is about to be free; None when nothing is."""
+    row_of: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False, compare=False)
+    """Row by (cluster, name); worked out where it is not given."""
+
+    def __post_init__(self) -> None:
+        if not self.row_of and self.names:
+            keys = zip(self.clusters, self.names, strict=True)
+            object.__setattr__(self, "row_of", {key: row for row, key in enumerate(keys)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +348,9 @@ class Snapshot:
     pools: tuple[Pool, ...]
     queues: tuple[Queue, ...]
     jobs: tuple[Job, ...]
+    running: tuple[Running, ...] = ()
+    demand: tuple[Shape, ...] = ()
+    """What was asked for of late, most frequent first; empty where packing has nothing to learn from."""
+    revision: int = 0
+    """Grows with every change of the arrays, which their owner changes in place: two snapshots of one owner
+    with the same number and the same other parts are the same world."""

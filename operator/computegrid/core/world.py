@@ -12,11 +12,13 @@ class World:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.resources = snapshot.resources
+        self.nodes = snapshot.nodes
         self.clusters: dict[str, Cluster] = {cluster.name: cluster for cluster in snapshot.clusters}
         self.queues: dict[str, Queue] = {queue.name: queue for queue in snapshot.queues}
         self.pools: tuple[Pool, ...] = tuple(
             sorted(snapshot.pools, key=lambda pool: (pool.cluster, pool.name))
         )
+        self._pools = {pool.name: pool for pool in self.pools}
         self._accelerators = {accelerator.name: accelerator for accelerator in snapshot.accelerators}
         self._lineages: dict[str, frozenset[str]] = {}
 
@@ -25,6 +27,15 @@ class World:
         if pool.accelerator is None:
             return None
         return self._accelerators.get(pool.accelerator) or Accelerator(name=pool.accelerator)
+
+    def pool(self, name: str) -> Pool | None:
+        """Return a pool by name; None when it is gone."""
+        return self._pools.get(name)
+
+    def is_stopped(self, queue: str) -> bool:
+        """Tell whether a queue admits nothing now; one that is not there stops nobody."""
+        known = self.queues.get(queue)
+        return known is not None and known.stopped
 
     def lineage(self, queue: str) -> frozenset[str]:
         """Return the queue and its ancestors: what a parent may use, its children may use."""
