@@ -43,6 +43,11 @@ def footprint_of_placement(world: World, placement: Placement) -> Footprint:
     return _sum(world, parts)
 
 
+def footprint_of_pods(world: World, pool: Pool, pods: int, devices: int, slots: int) -> Footprint:
+    """Return what so many pods of one pod set would take in a pool."""
+    return _sum(world, ((pool, pods, devices, slots),))
+
+
 def _sum(world: World, parts: Iterable[tuple[Pool, int, int, int]]) -> Footprint:
     total: Counter[str] = Counter()
     for pool, pods, devices, slots in parts:
