@@ -19,6 +19,7 @@ from computegrid.core.snapshot import (
     PodSet,
     Pool,
     Queue,
+    Running,
     Snapshot,
     Topology,
     TopologyMode,
@@ -38,6 +39,8 @@ class NodeSpec:
     used: dict[str, int] = field(default_factory=dict)
     ready: bool = True
     domains: tuple[str | None, ...] = ()
+    slots: tuple[int, ...] = ()
+    """Slots used of each device, where devices are shared; count them in `used` as well."""
 
 
 @dataclass
@@ -159,6 +162,7 @@ def make_snapshot(
     clusters: Sequence[Cluster] | None = None,
     queues: Sequence[Queue] = (Queue("research"),),
     accelerators: Sequence[Accelerator] | None = None,
+    running: Sequence[Running] = (),
 ) -> Snapshot:
     """Return the snapshot of a world; clusters and accelerators that nobody describes are plain ones."""
     if clusters is None:
@@ -184,13 +188,22 @@ def make_snapshot(
             allocatable=allocatable,
             used=used,
             ready=np.array([by_key[key].ready for key in keys], dtype=np.bool_),
+            slots_used=_slots_used([by_key[key].slots for key in keys]),
         ),
         clusters=tuple(clusters),
         accelerators=tuple(accelerators),
         pools=tuple(_with_rows(spec, row_of) for spec in pools),
         queues=tuple(queues),
         jobs=tuple(jobs),
+        running=tuple(running),
     )
+
+
+def _slots_used(slots: list[tuple[int, ...]]) -> np.ndarray | None:
+    """Return the slots used of each device, (N, D); None where no node says anything."""
+    width = max((len(each) for each in slots), default=0)
+    padded = [(*each, *(0,) * (width - len(each))) for each in slots]
+    return np.array(padded, dtype=np.int64).reshape(len(slots), width) if width else None
 
 
 def _with_rows(spec: PoolSpec, row_of: dict[tuple[str, str], int]) -> Pool:

@@ -5,17 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity
+from computegrid.core.capacity import Capacity, Take
 from computegrid.core.decisions import Decisions
 from computegrid.core.demand import demand_of
 from computegrid.core.gang import largest_gang, plan
 from computegrid.core.policy import Policy
 from computegrid.core.resources import CPU, MEMORY, PODS
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Alternative, Job, Objective, Queue, Snapshot, Topology, TopologyMode
+from computegrid.core.snapshot import (
+    Alternative,
+    Job,
+    Objective,
+    Pool,
+    Queue,
+    RankGroup,
+    Snapshot,
+    Topology,
+    TopologyMode,
+)
 from computegrid.core.topology import domain_tree
 from tests.core.builders import (
     DEVICES,
@@ -95,7 +106,15 @@ def jobs(draw: st.DrawFn, number: int) -> Job:
         least = draw(st.sampled_from([replicas, replicas, 1]))
         devices = draw(st.sampled_from([0, 1, 2, 4, 8]))
         sets.append(
-            make_pod_set(name, replicas, devices, least=least, cpu=draw(st.sampled_from([500, 3_000])))
+            make_pod_set(
+                name,
+                replicas,
+                devices,
+                least=least,
+                cpu=draw(st.sampled_from([500, 3_000])),
+                topology=draw(st.none() | wishes),
+                rank_group=draw(st.none() | st.builds(RankGroup, st.integers(1, 3), wishes.filter(bool))),
+            )
         )
     return make_job(
         f"job-{number}",
@@ -217,27 +236,46 @@ def test_places_are_those_that_the_rules_allow(snapshot: Snapshot) -> None:
                 assert not chosen.cpu_only or pool.accelerator is None
 
 
+def domain_of(pool: Pool, row: int, level: str) -> tuple[str, ...] | int | None:
+    """Return the path of a node's domain by name, None when it has none there."""
+    if level == "node":
+        return row
+    if level not in pool.levels or pool.domains is None:
+        return None
+    codes = pool.domains[pool.rows.tolist().index(row), : pool.levels.index(level) + 1].tolist()
+    # All levels down to the wished one: a rack of one block is not the same rack in another.
+    path = tuple(pool.domain_names[depth][code] if code >= 0 else "" for depth, code in enumerate(codes))
+    return path if path[-1] else None
+
+
 @given(worlds())
 @EXAMPLES
-def test_a_required_gang_is_in_one_domain(snapshot: Snapshot) -> None:
+def test_required_wishes_hold_for_jobs_pod_sets_and_groups_of_ranks(snapshot: Snapshot) -> None:
     by_uid, by_pool = {job.uid: job for job in snapshot.jobs}, {pool.name: pool for pool in snapshot.pools}
     keys = list(zip(snapshot.nodes.clusters, snapshot.nodes.names, strict=True))
+
+    def one_domain(wish: Topology | None, ranks: list[tuple[Pool, int]]) -> bool:
+        if wish is None or wish.mode is not TopologyMode.REQUIRED or not ranks:
+            return True
+        domains = {domain_of(pool, row, wish.level) for pool, row in ranks}
+        return len(domains) == 1 and None not in domains
+
     for placement in run(snapshot).placements:
-        wish = by_uid[placement.job].topology
-        if wish is None or wish.mode is not TopologyMode.REQUIRED:
-            continue
-        for got in placement.pod_sets:
-            if wish.level == "node":
-                assert len(got.nodes) == 1
-                continue
-            pool = by_pool[got.pool]
-            assert pool.domains is not None
-            rows = [keys.index((placement.cluster, node)) for node, _ in got.nodes]
-            # All levels down to the wished one: a rack of one block is not the same rack in another.
-            depth = pool.levels.index(wish.level) + 1
-            paths = {tuple(pool.domains[pool.rows.tolist().index(row), :depth].tolist()) for row in rows}
-            assert len(paths) == 1
-            assert next(iter(paths))[-1] >= 0
+        job = by_uid[placement.job]
+        everyone: list[tuple[Pool, int]] = []
+        for want, got in zip(job.pod_sets, placement.pod_sets, strict=True):
+            ranks = [
+                (by_pool[got.pool], keys.index((placement.cluster, node)))
+                for node, count in got.nodes
+                for _ in range(count)
+            ]
+            assert one_domain(want.topology, ranks)
+            everyone += ranks
+            group = want.rank_group
+            if group is not None:
+                for first in range(0, len(ranks), group.size):
+                    assert one_domain(group.topology, ranks[first : first + group.size])
+        assert one_domain(job.topology, everyone)
 
 
 @given(worlds(), st.randoms(use_true_random=False))
@@ -307,6 +345,52 @@ def test_the_gang_fits_exactly_when_counting_one_by_one_says_so(
         most = naive_largest(snapshot, pool.name, demand.amounts, wish)
         assert (plan(tree, room, count, devices, wish) is not None) == (count <= most)
         assert largest_gang(tree, room, wish) == most
+
+
+@pytest.mark.parametrize("per_device", [1, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_remembered_room_is_what_a_new_look_would_see(per_device: int, seed: int) -> None:
+    """On a pool so large that only the nodes that changed are looked at again."""
+    random = np.random.default_rng(seed)
+    spec = make_pool(
+        "p", 300, devices=4 * per_device, racks_of=16, slots_per_device=per_device, spare_nodes=2
+    )
+    snapshot = make_snapshot([spec])
+    (pool,) = snapshot.pools
+    capacity, column = Capacity(snapshot), snapshot.resources.columns[DEVICES["nvidia-h100"]]
+    share = 500 if per_device > 1 else 0
+    small = demand_of(make_pod_set(devices=1), 1, pool, snapshot.resources)
+    other = demand_of(make_pod_set(devices=0), 0 if share else 2, pool, snapshot.resources, share)
+    used = snapshot.nodes.used.copy(order="F")  # (N, R)
+    slots = np.zeros((300, 4), dtype=np.int64) if share else None  # (N, D)
+    for _ in range(12):
+        for demand in (small, other):
+            capacity.room(pool, demand)
+        rows = random.choice(300, int(random.integers(1, 30)), replace=False)  # (k,)
+        free = capacity.room(pool, small).slots[np.argsort(capacity.tree(pool).rows)][rows]  # (k,)
+        rows = np.sort(rows[free > 0])
+        counts = np.ones(len(rows), dtype=np.int64)  # (k,)
+        chosen = capacity.chosen(pool, small, (rows, counts))
+        take = Take(rows, counts, small.amounts, None if chosen is None else chosen.taken)
+        if random.random() < 0.3:  # what a job takes while it is tried is seen by itself alone
+            capacity.room(pool, other, (take,))
+            continue
+        capacity.commit(pool, take)
+        for at, amount in small.amounts:
+            used[rows, at] += amount
+        if slots is not None and chosen is not None:
+            slots[rows] += chosen.taken
+    nodes = replace(snapshot.nodes, used=used, slots_used=slots)
+    fresh = Capacity(replace(snapshot, nodes=nodes))
+    assert used[:, column].sum() > 0
+    for demand in (small, other):
+        known, new = capacity.room(pool, demand), fresh.room(pool, demand)
+        assert known.slots.tolist() == new.slots.tolist()
+        assert known.whole.tolist() == new.whole.tolist()
+        assert known.free_devices.tolist() == new.free_devices.tolist()
+        assert known.opening == new.opening
+        assert (known.tight is None) == (new.tight is None)
+        assert known.tight is None or new.tight is None or known.tight.tolist() == new.tight.tolist()
 
 
 def naive_largest(snapshot: Snapshot, name: str, amounts, wish: Topology | None) -> int:

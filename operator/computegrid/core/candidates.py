@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from computegrid.core.capacity import Take
-from computegrid.core.demand import Demand, wants_devices
+from computegrid.core.demand import Demand, share_of, wants_devices
 from computegrid.core.gang import Gang
+from computegrid.core.slots import Chosen
 from computegrid.core.snapshot import Alternative, Job, PodSet, Pool, Topology
 from computegrid.reasons import Reason
 
@@ -31,15 +32,18 @@ class Part:
     pod_set: PodSet
     site: Site
     gang: Gang
+    chosen: Chosen | None = None
+    """The devices that its pods get, in a pool that shares its devices."""
 
     @property
     def pods(self) -> int:
         """Return how many pods start."""
-        return int(self.gang.counts.sum())
+        return self.gang.pods
 
     def take(self) -> Take:
         """Return what committing this part takes from the nodes."""
-        return Take(self.gang.rows, self.gang.counts, self.site.demand.amounts)
+        slots = None if self.chosen is None else self.chosen.taken
+        return Take(self.gang.rows, self.gang.counts, self.site.demand.amounts, slots)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +84,8 @@ class Shortage:
     needed: int
     held: int
     """Pods of the largest gang that would fit there."""
+    together: Topology | None = None
+    """The job's own wish, where each pod set by itself would fit, and only all of them together do not."""
 
 
 Miss: TypeAlias = Refusal | Shortage
@@ -94,8 +100,11 @@ def by_weight(job: Job, alternative: Alternative) -> list[PodSet]:
     """Return the pod sets, the one that asks for most first: what is hard to place goes before the easy."""
 
     def weight(pod_set: PodSet) -> tuple[int, int]:
-        devices = max(1, alternative.devices or pod_set.devices) if wants_devices(pod_set, alternative) else 0
-        return devices * pod_set.replicas, pod_set.replicas
+        milli = 0
+        if wants_devices(pod_set, alternative):
+            share = share_of(pod_set, alternative)
+            milli = share or 1_000 * max(1, alternative.devices or pod_set.devices)
+        return milli * pod_set.replicas, pod_set.replicas
 
     return sorted(job.pod_sets, key=weight, reverse=True)  # stable: equals stay in the order of the job
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from computegrid.core.candidates import Fit, Miss
 from computegrid.core.decisions import Candidate, Term
 from computegrid.core.explain import held_back
 from computegrid.core.policy import Policy
+from computegrid.core.scarcity import contention_of
 from computegrid.core.scores import View, scarce_devices_kept, score
 from computegrid.core.snapshot import DataSet, Job, Objective
 from computegrid.core.world import World
@@ -22,11 +24,8 @@ class Scored:
     fit: Fit
     milli: int
     terms: tuple[Term, ...]
-
-    def key(self) -> tuple[int, bool, int, str, str]:
-        """Most pods first, then devices kept for those who need them, then score; names break ties."""
-        fit = self.fit
-        return (-fit.pods, not scarce_devices_kept(fit), self.milli, fit.pool.cluster, fit.pool.name)
+    key: tuple[int, bool, int, str, str]
+    """Most pods first, then devices kept for those who need them, then score; names break ties."""
 
 
 class Chooser:
@@ -35,11 +34,12 @@ class Chooser:
     def __init__(self, world: World, policy: Policy) -> None:
         self._world = world
         self._policy = policy
+        self._contention = contention_of(world)
         self._scores: dict[tuple[Fit, Objective, tuple[DataSet, ...]], Scored] = {}
 
     def ranked(self, job: Job, fits: Sequence[Fit]) -> list[Scored]:
         """Return the fits, best first."""
-        return sorted((self._score(job, fit) for fit in fits), key=Scored.key)
+        return sorted((self._score(job, fit) for fit in fits), key=attrgetter("key"))
 
     def candidates(self, scored: Sequence[Scored], misses: Sequence[Miss]) -> tuple[Candidate, ...]:
         """Return the chosen candidate, those that fitted and lost, and then those that did not fit."""
@@ -53,8 +53,9 @@ class Chooser:
         known = self._scores.get(key)
         if known is None:
             cluster = self._world.clusters[fit.pool.cluster]
-            milli, terms = score(View(self._world, self._policy, job, cluster, fit))
-            known = self._scores[key] = Scored(fit, milli, terms)
+            milli, terms = score(View(self._world, self._policy, job, cluster, fit, self._contention))
+            order = (-fit.pods, not scarce_devices_kept(fit), milli, fit.pool.cluster, fit.pool.name)
+            known = self._scores[key] = Scored(fit, milli, terms, order)
         return known
 
 

@@ -122,6 +122,9 @@ class Reservation:
     cluster: str
     pool: str
     pod_sets: tuple[PodSetPlacement, ...]
+    foretold: bool = True
+    """False: its place drains, and when the last job there ends nobody knows. `start` is then the time by
+    which others must end that still want to use the place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What one pod of a pod set asks of the nodes of one pool, as columns and amounts.
 
 The same pod set asks for different things of different pools: another resource name, another number of
-devices where the alternative says so or where the wish is in computing power, and none at all on CPU nodes.
+devices where the alternative says so or where the wish is in computing power, slots where devices are shared,
+and none at all on CPU nodes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ class Demand:
 
 def wants_devices(pod_set: PodSet, alternative: Alternative) -> bool:
     """Tell whether the pods need an accelerator under this alternative."""
-    return not alternative.cpu_only and (pod_set.devices > 0 or pod_set.compute is not None)
+    some = pod_set.devices > 0 or pod_set.share_milli > 0 or pod_set.compute is not None
+    return some and not alternative.cpu_only
+
+
+def share_of(pod_set: PodSet, alternative: Alternative) -> int:
+    """Return the thousandths of one device that a pod has to itself; 0 where it has whole devices, or none.
+
+    An alternative that states devices gives whole ones instead of the share.
+    """
+    return 0 if alternative.cpu_only or alternative.devices is not None else pod_set.share_milli
 
 
 def gigaflops_of(accelerator: Accelerator, precision: str) -> int:
@@ -49,7 +59,7 @@ def device_count(pod_set: PodSet, alternative: Alternative, accelerator: Acceler
     if alternative.devices is not None:
         return alternative.devices
     if pod_set.compute is None:
-        return pod_set.devices
+        return 0 if pod_set.share_milli else pod_set.devices
     each = gigaflops_of(accelerator, pod_set.compute.precision)
     if each <= 0:
         return None
@@ -59,10 +69,18 @@ def device_count(pod_set: PodSet, alternative: Alternative, accelerator: Acceler
     return min((count for count in accelerator.allowed_counts if count >= needed), default=None)
 
 
-def demand_of(pod_set: PodSet, devices: int, pool: Pool, resources: ResourceIndex) -> Demand:
-    """Return what one pod of `pod_set` with so many devices asks of the nodes of `pool`."""
-    amounts, unknown = amounts_of(pod_set.requests, pool.device, devices, resources)
-    return Demand(amounts, devices, unknown)
+def demand_of(
+    pod_set: PodSet, devices: int, pool: Pool, resources: ResourceIndex, share_milli: int = 0
+) -> Demand:
+    """Return what one pod of `pod_set` with so many devices, or such a share of one, asks of a pool's nodes.
+
+    A pool that shares its devices offers slots: a whole device is all of its slots, a share is rounded up to
+    slots.
+    """
+    slots = -(-share_milli * pool.slots_per_device // 1_000) if pool.device is not None else 0
+    units = devices * pool.slots_per_device + slots
+    amounts, unknown = amounts_of(pod_set.requests, pool.device, units, resources)
+    return Demand(amounts, devices, unknown, slots)
 
 
 def amounts_of(

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from computegrid.core.demand import device_count, gigaflops_of, wants_devices
+from computegrid.core.demand import device_count, gigaflops_of, share_of, wants_devices
+from computegrid.core.slots import shares_devices
 from computegrid.core.snapshot import Accelerator, Alternative, Cluster, Job, PodSet, Pool
 from computegrid.core.world import World
 from computegrid.reasons import Reason
@@ -87,6 +88,8 @@ def _figure_missing(q: Question) -> str | None:
 def _device_count_not_allowed(q: Question) -> str | None:
     if q.accelerator is None or not q.accelerator.allowed_counts or not _wants(q):
         return None
+    if share_of(q.pod_set, q.alternative):
+        return None  # the counts are of whole devices
     allowed = ", ".join(str(count) for count in q.accelerator.allowed_counts)
     count = device_count(q.pod_set, q.alternative, q.accelerator)
     if count is None:
@@ -96,13 +99,29 @@ def _device_count_not_allowed(q: Question) -> str | None:
     return None
 
 
+def _device_not_shared(q: Question) -> str | None:
+    if q.pool.device is None or q.pool.slots_per_device > 1 or not share_of(q.pod_set, q.alternative):
+        return None
+    could = [pool.name for pool in q.world.pools if _would_share(q, pool)]
+    names = ", ".join(could[:3]) + (f" and {len(could) - 3} more" if len(could) > 3 else "")
+    others = f"pools that share it: {names}" if could else "no pool that the job may use shares its devices"
+    return f"a pod wants a share of a device, and the pool gives whole ones; {others}"
+
+
+def _would_share(q: Question, pool: Pool) -> bool:
+    named = not q.alternative.accelerators or pool.accelerator in q.alternative.accelerators
+    selected = not q.job.pools or pool.name in q.job.pools
+    return named and selected and shares_devices(pool)
+
+
 def _pool_dedicated(q: Question) -> str | None:
     if q.pool.queues is None and not q.pool.dedicated:
         return None
     queues = q.pool.queues or frozenset()
     if q.world.lineage(q.job.queue) & queues:
         return None
-    return f"the pool is for queues {', '.join(sorted(queues)) or '(none)'}, not {q.job.queue}"
+    # Jobs of other queues that may use the same pools share this answer, so it does not name the job's queue.
+    return f"the pool is for queues {', '.join(sorted(queues)) or '(none)'} only"
 
 
 def _latency_too_high(q: Question) -> str | None:
@@ -122,7 +141,7 @@ def _latency_too_high(q: Question) -> str | None:
 def _namespace_not_in_cluster(q: Question) -> str | None:
     if q.job.namespace in q.cluster.namespaces:
         return None
-    return f"namespace {q.job.namespace} does not exist in {q.cluster.name}"
+    return f"the job's namespace does not exist in {q.cluster.name}"
 
 
 def _pool_unschedulable(q: Question) -> str | None:
@@ -147,6 +166,7 @@ FILTERS: tuple[tuple[Reason, Predicate], ...] = (
     (Reason.POOL_NOT_SELECTED, _pool_not_selected),
     (Reason.ACCELERATOR_MISMATCH, _accelerator_mismatch),
     (Reason.DEVICE_COUNT_NOT_ALLOWED, _device_count_not_allowed),
+    (Reason.DEVICE_NOT_SHARED, _device_not_shared),
     (Reason.POOL_DEDICATED, _pool_dedicated),
     (Reason.LATENCY_TOO_HIGH, _latency_too_high),
     (Reason.NAMESPACE_NOT_IN_CLUSTER, _namespace_not_in_cluster),

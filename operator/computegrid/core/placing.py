@@ -8,6 +8,7 @@ from computegrid.core.candidates import Fit, Part
 from computegrid.core.capacity import Take
 from computegrid.core.decisions import Candidate, Placement, PodSetPlacement
 from computegrid.core.demand import amounts_of
+from computegrid.core.slots import slots_held
 from computegrid.core.snapshot import Job, PodSet, Running
 from computegrid.core.world import World
 
@@ -30,7 +31,7 @@ def placed_set(world: World, part: Part) -> PodSetPlacement:
     names = world.nodes.names
     demand = part.site.demand
     has_devices = demand.devices > 0 or demand.slots > 0
-    pairs = zip(gang.rows.tolist(), gang.counts.tolist(), strict=True)
+    nodes = map(names.__getitem__, gang.rows.tolist())
     return PodSetPlacement(
         name=part.pod_set.name,
         replicas=part.pods,
@@ -38,9 +39,10 @@ def placed_set(world: World, part: Part) -> PodSetPlacement:
         accelerator=pool.accelerator if has_devices else None,
         device=pool.device if has_devices else None,
         devices=demand.devices,
-        nodes=tuple((names[row], count) for row, count in pairs),
+        nodes=tuple(zip(nodes, gang.counts.tolist(), strict=True)),
         domain=gang.domain,
         slots=demand.slots,
+        device_indices=() if part.chosen is None else part.chosen.indices,
     )
 
 
@@ -56,14 +58,21 @@ def takes_of(world: World, running: Running) -> tuple[Take, ...]:
 
 def _take(world: World, cluster: str, pod_set: PodSet, placed: PodSetPlacement) -> Take:
     row_of = world.nodes.row_of
-    known = [(row, count) for name, count in placed.nodes if (row := row_of.get((cluster, name))) is not None]
+    found = [row_of.get((cluster, name)) for name, _ in placed.nodes]
+    known = [position for position, row in enumerate(found) if row is not None]
     pool = world.pool(placed.pool)
     per_device = pool.slots_per_device if pool is not None else 1
     amounts, _ = amounts_of(
         pod_set.requests, placed.device, placed.devices * per_device + placed.slots, world.resources
     )
-    return Take(
-        rows=np.array([row for row, _ in known], dtype=np.int64),
-        counts=np.array([count for _, count in known], dtype=np.int64),
-        amounts=amounts,
-    )
+    listed = np.array([found[position] for position in known], dtype=np.int64)  # (l,)
+    # A job that grew may list a node again; a take has each node once.
+    rows, place = np.unique(listed, return_inverse=True)  # (k,), (l,)
+    counts = np.zeros(len(rows), dtype=np.int64)  # (k,)
+    np.add.at(counts, place, [placed.nodes[position][1] for position in known])
+    slots = None
+    if placed.device_indices:
+        indices = [placed.device_indices[position] for position in known]
+        slots = np.zeros((len(rows), world.slot_width), dtype=np.int64)  # (k, D)
+        np.add.at(slots, place, slots_held(indices, placed.slots or per_device, world.slot_width))
+    return Take(rows, counts, amounts, slots)

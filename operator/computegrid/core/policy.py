@@ -35,16 +35,25 @@ class Weights:
     """Per topology domain that the gang is spread over."""
     compute: int = 0
     """Per compute unit that the gang gets; negative, since more is better."""
+    scarcity: int = 10_000
+    """Per device taken of a model that others name and have no alternative to, times the devices that those
+    ask for, per device that there is."""
 
 
 OBJECTIVES: Mapping[Objective, Weights] = MappingProxyType(
     {
         Objective.BALANCED: Weights(),
-        Objective.COST: Weights(carbon=0, staging=1, latency=5, stranded=500, opened=100, domains=100),
-        Objective.CARBON: Weights(price=100, egress=4, carbon=1_000, staging=1, latency=5, stranded=500),
-        Objective.LATENCY: Weights(price=100, egress=4, carbon=0, latency=100_000, stranded=500),
+        Objective.COST: Weights(
+            carbon=0, staging=1, latency=5, stranded=500, opened=100, domains=100, scarcity=1_000
+        ),
+        Objective.CARBON: Weights(
+            price=100, egress=4, carbon=1_000, staging=1, latency=5, stranded=500, scarcity=1_000
+        ),
+        Objective.LATENCY: Weights(
+            price=100, egress=4, carbon=0, latency=100_000, stranded=500, scarcity=1_000
+        ),
         Objective.SPEED: Weights(
-            price=100, egress=4, carbon=0, staging=1_000, domains=50_000, compute=-20_000
+            price=100, egress=4, carbon=0, staging=1_000, domains=50_000, compute=-20_000, scarcity=1_000
         ),
     }
 )
@@ -71,6 +80,9 @@ class Policy:
     max_candidates: int = 10
     max_reservations: int = 16
     """Jobs that get a reservation in one cycle, at most one in a pool."""
+    starvation_seconds: float = 21_600.0
+    """A job at the head that has waited so long has its place drained, whether or not a start can be
+    foretold; run times that nobody knows count as so long then."""
     recheck_seconds: float = 30.0
     """After this long waiting jobs are decided anew though nothing has changed: shares decay, run times pass
     what was expected, jobs outgrow their protection."""

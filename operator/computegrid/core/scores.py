@@ -6,11 +6,11 @@ machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from computegrid.core.candidates import Fit
+from computegrid.core.candidates import Fit, Part
 from computegrid.core.decisions import Term
 from computegrid.core.policy import Policy, Weights
 from computegrid.core.resources import CPU
@@ -30,10 +30,8 @@ class View:
     job: Job
     cluster: Cluster
     fit: Fit
-
-    def devices(self) -> int:
-        """Return the devices of all pods."""
-        return sum(part.site.demand.devices * part.pods for part in self.fit.parts)
+    contention: Mapping[str, int] = field(default_factory=dict)
+    """By model, the devices that only it will do for, in thousandths of those there are."""
 
 
 TermFunction: TypeAlias = Callable[[View], int]
@@ -51,7 +49,7 @@ def _price(view: View) -> int:
     micros = 0
     for part in view.fit.parts:
         pool, pods = part.site.pool, part.pods
-        micros += pods * part.site.demand.devices * (pool.price_micros_per_device_hour or 0)
+        micros += _milli_devices(part) * (pool.price_micros_per_device_hour or 0) // _MILLI
         milli_cores = dict(part.pod_set.requests).get(CPU, 0)
         micros += pods * milli_cores * (pool.price_micros_per_cpu_hour or 0) // _MILLI
     return micros // _MILLI
@@ -82,7 +80,7 @@ def _carbon(view: View) -> int:
         accelerator = view.world.accelerator(part.site.pool)
         known = accelerator.watts if accelerator else None
         watts = view.policy.watts_unknown_per_device if known is None else known
-        milli_watts += part.pods * part.site.demand.devices * watts * part.site.pool.pue_milli
+        milli_watts += _milli_devices(part) * watts * part.site.pool.pue_milli // _MILLI
     return milli_watts * intensity // 1_000  # mW by g/kWh by 1/1000 = thousandths of a gram an hour
 
 
@@ -132,8 +130,21 @@ def _compute(view: View) -> int:
     for part in view.fit.parts:
         accelerator = view.world.accelerator(part.site.pool)
         each = (accelerator.compute_units_milli or 0) if accelerator else 0
-        units += part.pods * part.site.demand.devices * each
+        units += _milli_devices(part) * each // _MILLI
     return units
+
+
+def _scarcity(view: View) -> int:
+    if len(view.fit.alternative.accelerators) == 1:
+        return 0  # the job is one of those that need the model
+    taken = ((part.site.pool.accelerator, _milli_devices(part)) for part in view.fit.parts)
+    return sum(milli * view.contention.get(model or "", 0) // _MILLI for model, milli in taken)
+
+
+def _milli_devices(part: Part) -> int:
+    """Return the devices of all pods of a pod set, in thousandths; a share is the part that its slots are."""
+    demand = part.site.demand
+    return part.pods * (demand.devices * _MILLI + demand.slots * _MILLI // part.site.pool.slots_per_device)
 
 
 TERMS: tuple[tuple[str, str, TermFunction], ...] = (
@@ -146,6 +157,7 @@ TERMS: tuple[tuple[str, str, TermFunction], ...] = (
     ("opened", "nodes", _opened),
     ("domains", "domains", _domains),
     ("compute", "compute units", _compute),
+    ("scarcity", "devices", _scarcity),
 )
 """Name (a field of `Weights`), unit, and the function that gives the term in thousandths of the unit."""
 
@@ -153,4 +165,4 @@ TERMS: tuple[tuple[str, str, TermFunction], ...] = (
 def scarce_devices_kept(fit: Fit) -> bool:
     """Tell whether devices are kept for who needs them: pods without do not lead on a pool with some."""
     lead = fit.parts[0]
-    return lead.site.demand.devices > 0 or lead.site.pool.device is None
+    return lead.site.demand.devices > 0 or lead.site.demand.slots > 0 or lead.site.pool.device is None

@@ -58,6 +58,11 @@ def is_required(wish: Topology | None) -> bool:
     return wish is not None and wish.mode is TopologyMode.REQUIRED
 
 
+def is_preferred(wish: Topology | None) -> bool:
+    """Tell whether the gang should start in one domain, and else in as few as can be."""
+    return wish is not None and wish.mode is TopologyMode.PREFERRED
+
+
 def is_packed(wish: Topology | None) -> bool:
     """Tell whether domains do not matter; without a wish they do, where that costs no fit."""
     return wish is not None and wish.mode is TopologyMode.UNCONSTRAINED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from computegrid.core.slots import width_of
 from computegrid.core.snapshot import Accelerator, Cluster, Link, Pool, Queue, Snapshot
 
 
@@ -13,11 +14,14 @@ class World:
     def __init__(self, snapshot: Snapshot) -> None:
         self.resources = snapshot.resources
         self.nodes = snapshot.nodes
+        self.demand = snapshot.demand
         self.clusters: dict[str, Cluster] = {cluster.name: cluster for cluster in snapshot.clusters}
         self.queues: dict[str, Queue] = {queue.name: queue for queue in snapshot.queues}
         self.pools: tuple[Pool, ...] = tuple(
             sorted(snapshot.pools, key=lambda pool: (pool.cluster, pool.name))
         )
+        self.slot_width = width_of(snapshot.nodes, self.pools, snapshot.resources.columns)
+        """The most devices of a node that shares them: the D of every array of slots."""
         self._pools = {pool.name: pool for pool in self.pools}
         self._accelerators = {accelerator.name: accelerator for accelerator in snapshot.accelerators}
         self._lineages: dict[str, frozenset[str]] = {}
