@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from computegrid.core.policy import Policy
+from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import Alternative, Objective
 from computegrid.reasons import Reason
 from tests.core.builders import (
@@ -11,6 +15,7 @@ from tests.core.builders import (
     make_nodes,
     make_pod_set,
     make_pool,
+    make_snapshot,
     place,
     preferred,
     required,
@@ -101,3 +106,26 @@ def test_nodes_without_a_label_are_not_preferred_as_if_they_were_a_domain() -> N
     pool = make_pool("p", [*make_nodes(4, racks_of=4), *make_nodes(3, prefix="bare")])
     got = place([pool], make_job(replicas=3, topology=preferred()))
     assert got.pod_sets[0].domain == "rack=rack-000"
+
+
+def leaving_world(*, ready: bool = True):
+    """Return one node that is full of pods on their way out, and a job that needs it."""
+    nodes = make_nodes(1)
+    nodes[0].ready = ready
+    use(nodes, 8)
+    snapshot = make_snapshot([make_pool("h100", nodes)], [make_job("next")])
+    return replace(snapshot, nodes=replace(snapshot.nodes, releasing=snapshot.nodes.used.copy(order="F")))
+
+
+def test_a_job_waits_for_pods_that_are_on_their_way_out_and_holds_their_place():
+    world = leaving_world()
+    later = replace(make_job("later"), created=NOW)
+    decisions = schedule(replace(world, jobs=(*world.jobs, later)), now=NOW, policy=Policy())
+    reasons = {each.job: each.reason for each in decisions.unschedulable}
+    assert reasons == {"uid-next": Reason.AWAITING_EVICTION, "uid-later": Reason.INSUFFICIENT_CAPACITY}
+    assert not decisions.placements
+
+
+def test_nothing_comes_on_a_node_that_is_not_ready():
+    decisions = schedule(leaving_world(ready=False), now=NOW, policy=Policy())
+    assert [each.reason for each in decisions.unschedulable] == [Reason.INSUFFICIENT_CAPACITY]

@@ -19,6 +19,7 @@ from computegrid.core.lifecycle import (
     Ready,
     Release,
     Restart,
+    Shed,
     Step,
     Wait,
     step,
@@ -47,6 +48,8 @@ def failed(index: int = 0, cause: Reason | None = None, **extra) -> PodView:
 def go(facts: JobFacts, *pods: PodView, now: float = NOW) -> Step:
     return step(facts, pods, now, POLICY)
 
+
+GROWN = replace(READY, placement=(("worker", 4),), joining=frozenset({("worker", 2), ("worker", 3)}))
 
 STORIES = {
     "pods are created when there are none": (FACTS, [], Create((("worker", 0), ("worker", 1)))),
@@ -80,6 +83,30 @@ STORIES = {
         [pod(0, pod_set="launcher"), pod(0, "Succeeded"), pod(1, "Succeeded")],
         Wait(),
     ),
+    "pods that join are created": (GROWN, [pod(0), pod(1)], Create((("worker", 2), ("worker", 3)))),
+    "a pod that joins is waited for": (GROWN, [pod(0), pod(1), pod(2), pod(3, "Pending")], Wait()),
+    "those that joined are ready": (GROWN, [pod(i) for i in range(4)], Ready()),
+    "a pod of before that still leaves is waited for, then made again": (
+        GROWN,
+        [pod(0), pod(1), pod(2, deleting=True), pod(3)],
+        Wait(),
+    ),
+    "a gang that grew makes progress while pods join": (
+        replace(GROWN, no_progress_seconds=10, progress_at=NOW - 60),
+        [pod(0), pod(1), pod(2), pod(3, "Pending")],
+        Wait(),
+    ),
+    "pods that join have their time": (
+        replace(GROWN, pods_ready_seconds=100, resized_at=NOW - 60),
+        [pod(0), pod(1), pod(2), pod(3, "Pending")],
+        Wait(NOW + 40),
+    ),
+    "pods that do not come up in time are given up": (
+        replace(GROWN, pods_ready_seconds=60, resized_at=NOW - 60),
+        [pod(0), pod(1), pod(2), pod(3, "Pending")],
+        Shed("the 2 pods that joined were not ready within 60 s: goes on without them"),
+    ),
+    "cost is waited for": (replace(READY, cost_end=NOW + 9), [pod(0), pod(1)], Wait(NOW + 9)),
     "a pod that succeeded and was removed is not missed": (
         replace(READY, succeeded=frozenset({("worker", 0)})),
         [pod(1)],
@@ -116,6 +143,17 @@ ENDS = {
         replace(READY, max_runtime_seconds=50),
         [pod(0), pod(1)],
         Reason.MAX_RUNTIME_EXCEEDED,
+    ),
+    "it cost too much": (replace(READY, cost_end=NOW, max_cost="7"), [pod(0), pod(1)], Reason.COST_EXCEEDED),
+    "it had cost too much before it could start again": (
+        replace(FACTS, placement=None, cost_end=NOW - 9),
+        [],
+        Reason.COST_EXCEEDED,
+    ),
+    "the others were done before anybody joined": (
+        GROWN,
+        [pod(0, "Succeeded"), pod(1, "Succeeded")],
+        Reason.SUCCEEDED,
     ),
     "no progress": (replace(FACTS, no_progress_seconds=100), [pod(0), pod(1, "Pending")], Reason.NO_PROGRESS),
     "the user's budget is spent": (
@@ -163,6 +201,7 @@ RESTARTS = {
         1.0,
     ),
     "a pod is gone": (READY, [pod(0)], Reason.POD_LOST, 1.0),
+    "a pod is gone while others join": (GROWN, [pod(0), pod(2)], Reason.POD_LOST, 1.0),
     "a pod was deleted by someone": (READY, [pod(0), pod(1, deleting=True)], Reason.POD_EVICTED, 1.0),
     "not ready in time": (
         replace(FACTS, pods_ready_seconds=100),
@@ -217,6 +256,9 @@ all_facts = st.builds(
     placement=st.sampled_from([None, (("worker", 2),), (("launcher", 1), ("worker", 2))]),
     attempt=st.integers(0, 2),
     was_ready=st.booleans(),
+    joining=st.sampled_from([frozenset(), frozenset({("worker", 1)})]),
+    cost_end=times,
+    resized_at=times,
     succeeded=st.sampled_from([frozenset(), frozenset({("worker", 1)})]),
     suspend=st.booleans(),
     deleting=st.booleans(),
@@ -285,7 +327,7 @@ def test_every_state_has_one_sound_step(facts: JobFacts, pods: list[PodView], ra
 def assert_created_once(facts: JobFacts, pods: list[PodView], action: Create) -> None:
     existing = {each.key for each in pods if each.attempt == facts.attempt}
     wanted = {(name, index) for name, count in facts.placement or () for index in range(count)}
-    assert not facts.was_ready
+    assert not facts.was_ready or facts.joining
     assert not facts.suspend
     assert len(set(action.missing)) == len(action.missing)
     assert set(action.missing) == wanted - existing - facts.succeeded

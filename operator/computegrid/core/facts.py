@@ -60,6 +60,8 @@ class JobFacts:
     attempt: int = 0
     was_ready: bool = False
     """All pods of this attempt were ready at once."""
+    joining: frozenset[PodKey] = frozenset()
+    """Pods by which the gang grew, until all of them were ready once: none of them is missed before."""
     succeeded: frozenset[PodKey] = frozenset()
     """Pods of this attempt that were seen to succeed, for when they are gone."""
     suspend: bool = False
@@ -81,7 +83,13 @@ class JobFacts:
     """Counted from `progress_at`, else `admitted_at`, while not all pods run."""
     ttl_seconds: float | None = None
     """Counted from `finished_at`."""
+    cost_end: float | None = None
+    """When its cost passes `max_cost` at what it costs now."""
+    max_cost: str = ""
+    """What it may cost, for people."""
     admitted_at: float | None = None
+    resized_at: float | None = None
+    """When the gang last grew or shrank."""
     started_at: float | None = None
     finished_at: float | None = None
     progress_at: float | None = None
@@ -105,7 +113,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All pods are ready for the first time in this attempt: record it."""
+    """All pods are ready for the first time in this attempt, or since the gang grew: record it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """The pods by which the gang grew never started: go on without them."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +160,7 @@ class Expire:
     """The job has been over for as long as it is kept: delete it."""
 
 
-Action: TypeAlias = Wait | Create | Ready | Finish | Restart | Release | Cleanup | Expire
+Action: TypeAlias = Wait | Create | Ready | Shed | Finish | Restart | Release | Cleanup | Expire
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from computegrid.core.facts import (
     Ready,
     Release,
     Restart,
+    Shed,
     Step,
     Wait,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Ready",
     "Release",
     "Restart",
+    "Shed",
     "Step",
     "Wait",
     "step",
@@ -67,15 +69,26 @@ def step(facts: JobFacts, pods: tuple[PodView, ...], now: float, policy: Policy)
     lost = _lost(facts, current) or _late(facts, current, now)
     if lost is not None:
         return _end_attempt(facts, lost, pods, now, policy)
-    return Step(_go_on(facts, current, now), _alive(stray))
+    return Step(_go_on(facts, current, stray, now), _alive(stray))
 
 
-def _go_on(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> Create | Ready | Wait:
+def _go_on(
+    facts: JobFacts, current: dict[PodKey, PodView], stray: tuple[PodView, ...], now: float
+) -> Create | Ready | Shed | Wait:
     """Return what a healthy attempt needs."""
-    missing = tuple(key for key in _wanted(facts) if key not in current and key not in facts.succeeded)
+    end = _join_end(facts)
+    if end is not None and now >= end and not _all_ready(facts, current, _wanted(facts)):
+        message = f"the {len(facts.joining)} pods that joined were not ready within"
+        return Shed(f"{message} {facts.pods_ready_seconds:g} s: goes on without them")
+    leaving = {pod.key for pod in stray if pod.attempt == facts.attempt}  # their names are still taken
+    missing = tuple(
+        key
+        for key in _wanted(facts)
+        if key not in current and key not in facts.succeeded and key not in leaving
+    )
     if missing:
         return Create(missing)
-    if not facts.was_ready and _all_ready(facts, current):
+    if (facts.joining or not facts.was_ready) and _all_ready(facts, current, _wanted(facts)):
         return Ready()
     return Wait(_next_time(facts, now))
 
@@ -90,12 +103,16 @@ def _after_the_end(facts: JobFacts, pods: tuple[PodView, ...], now: float) -> St
 
 
 def _split(facts: JobFacts, pods: tuple[PodView, ...]) -> tuple[dict[PodKey, PodView], tuple[PodView, ...]]:
-    """Return the pods that this attempt wants, by key, and the stray ones: of other attempts, or too many."""
+    """Return the pods that this attempt wants, by key, and the stray ones: of other attempts, or too many.
+
+    A pod that still leaves after the gang shrank is none of those by which it grew again.
+    """
     wanted = set(_wanted(facts))
     current: dict[PodKey, PodView] = {}
     stray: list[PodView] = []
     for pod in pods:
-        if pod.attempt == facts.attempt and pod.key in wanted and pod.key not in current:
+        leaves = pod.deleting and pod.key in facts.joining
+        if pod.attempt == facts.attempt and pod.key in wanted and pod.key not in current and not leaves:
             current[pod.key] = pod
         else:
             stray.append(pod)
@@ -104,6 +121,11 @@ def _split(facts: JobFacts, pods: tuple[PodView, ...]) -> tuple[dict[PodKey, Pod
 
 def _wanted(facts: JobFacts) -> tuple[PodKey, ...]:
     return tuple((name, index) for name, count in facts.placement or () for index in range(count))
+
+
+def _settled(facts: JobFacts) -> tuple[PodKey, ...]:
+    """Return the pods that the gang has without those that are about to join it."""
+    return tuple(key for key in _wanted(facts) if key not in facts.joining)
 
 
 def _alive(pods: tuple[PodView, ...]) -> tuple[PodView, ...]:
@@ -121,15 +143,19 @@ def _finish(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> Fini
     if end is not None and now >= end:
         message = f"ran for its maximum of {facts.max_runtime_seconds:g} s"
         return Finish(succeeded=False, reason=Reason.MAX_RUNTIME_EXCEEDED, message=message)
+    if facts.cost_end is not None and now >= facts.cost_end:
+        message = f"has cost the {facts.max_cost} that limits.maxCost allows"
+        return Finish(succeeded=False, reason=Reason.COST_EXCEEDED, message=message)
     stall = _stall_end(facts)
-    if stall is not None and now >= stall and not _all_ready(facts, current):
+    if stall is not None and now >= stall and not _all_ready(facts, current, _settled(facts)):
         message = f"not all pods were ready within {facts.no_progress_seconds:g} s"
         return Finish(succeeded=False, reason=Reason.NO_PROGRESS, message=message)
     return None
 
 
 def _has_succeeded(facts: JobFacts, current: dict[PodKey, PodView]) -> bool:
-    wanted = _wanted(facts)
+    # Whoever has not even joined when the others are done has nothing left to do.
+    wanted = tuple(key for key in _wanted(facts) if key in current or key not in facts.joining)
     if facts.leader_set is not None and not facts.service:
         wanted = tuple(key for key in wanted if key[0] == facts.leader_set) or wanted
     return bool(wanted) and all(_pod_succeeded(facts, current, key) for key in wanted)
@@ -147,14 +173,13 @@ def _success_message(facts: JobFacts) -> str:
     return "its pod succeeded" if wanted == 1 else f"all {wanted} pods succeeded"
 
 
-def _all_ready(facts: JobFacts, current: dict[PodKey, PodView]) -> bool:
-    """Tell whether every pod is ready, or has already done its work."""
+def _all_ready(facts: JobFacts, current: dict[PodKey, PodView], wanted: tuple[PodKey, ...]) -> bool:
+    """Tell whether each of these pods is ready, or has already done its work."""
     ready = {
         key
         for key, pod in current.items()
         if pod.phase is PodPhase.RUNNING and pod.ready and not pod.deleting
     }
-    wanted = _wanted(facts)
     return bool(wanted) and all(key in ready or _pod_succeeded(facts, current, key) for key in wanted)
 
 
@@ -180,7 +205,7 @@ def _lost(facts: JobFacts, current: dict[PodKey, PodView]) -> _Loss | None:
 def _late(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> _Loss | None:
     """Return a loss when the pods of this attempt take too long: the place is not what it seemed to be."""
     end = _ready_end(facts)
-    if end is None or now < end or _all_ready(facts, current):
+    if end is None or now < end or _all_ready(facts, current, _wanted(facts)):
         return None
     stuck = next((pod for pod in current.values() if not pod.ready and not pod.ended and pod.message), None)
     detail = f"; pod {stuck.pod_set}-{stuck.index}: {stuck.message[:_MESSAGE_LIMIT]}" if stuck else ""
@@ -193,7 +218,8 @@ def _pod_loss(facts: JobFacts, pod: PodView | None, key: PodKey) -> _Loss | None
     if key in facts.succeeded:
         return None
     if pod is None:
-        return _Loss(Reason.POD_LOST, f"{name} is gone") if facts.was_ready else None
+        awaited = not facts.was_ready or key in facts.joining
+        return None if awaited else _Loss(Reason.POD_LOST, f"{name} is gone")
     if pod.phase is PodPhase.SUCCEEDED:
         return None
     on_node = f" on {pod.node}" if pod.node else ""
@@ -250,7 +276,17 @@ def _ready_end(facts: JobFacts) -> float | None:
     return facts.admitted_at + facts.pods_ready_seconds
 
 
+def _join_end(facts: JobFacts) -> float | None:
+    """Return when the pods by which a running gang grew must have been ready; None where none joins."""
+    if not facts.joining or not facts.was_ready:
+        return None
+    if facts.pods_ready_seconds is None or facts.resized_at is None:
+        return None
+    return facts.resized_at + facts.pods_ready_seconds
+
+
 def _next_time(facts: JobFacts, now: float) -> float | None:
     """Return when time alone will change the answer; what passed without effect is not waited for."""
-    times = (facts.deadline, _runtime_end(facts), _stall_end(facts), _ready_end(facts))
+    ends = (_runtime_end(facts), _stall_end(facts), _ready_end(facts), _join_end(facts))
+    times = (facts.deadline, facts.cost_end, *ends)
     return min((time for time in times if time is not None and time > now), default=None)

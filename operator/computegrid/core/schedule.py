@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from computegrid.core.candidates import Fit, Miss, rules_of
 from computegrid.core.capacity import Capacity, Overlay
 from computegrid.core.choice import Chooser, Scored
+from computegrid.core.claims import Claims
 from computegrid.core.decisions import (
     Decisions,
     Eviction,
@@ -23,7 +24,6 @@ from computegrid.core.decisions import (
 )
 from computegrid.core.elastic import grown
 from computegrid.core.explain import Explainer, Explanation
-from computegrid.core.footprint import footprint_of
 from computegrid.core.horizon import Held, Horizon
 from computegrid.core.ordering import in_turn
 from computegrid.core.placing import placement_of
@@ -39,17 +39,29 @@ _ANY = Alternative(name="")
 """What a job without alternatives asks for: any pool that its queue may use."""
 
 
+_NEVER_TRIED = {
+    Reason.INVALID_SPEC,
+    Reason.QUEUE_NOT_FOUND,
+    Reason.QUEUE_STOPPED,
+    Reason.DEADLINE_UNREACHABLE,
+}
+"""Time alone does not start these: nothing has to stay free for them."""
+
+
 def schedule(snapshot: Snapshot, *, now: float, policy: Policy) -> Decisions:
     """Return what is decided for every job of the snapshot, in the order in which it was decided."""
     cycle = _Cycle(snapshot, now, policy)
     # 1. Whose turn is it?
-    for job in in_turn(snapshot.jobs, cycle.quotas, cycle.world):
+    for job in in_turn(snapshot.jobs, cycle.quotas):
         # 2. May it be tried at all?
         refusal = cycle.hold(job)
         if refusal is None:
             cycle.decide(job)
         else:
             cycle.unschedulable.append(refusal)
+    # Those who could only borrow have let pass who would take it back from them.
+    for job in in_turn(cycle.yielding(), cycle.quotas):
+        cycle.decide(job)
     # 10. What is left goes to elastic jobs that run with less than they asked for.
     cycle.grow()
     return cycle.decisions()
@@ -71,7 +83,7 @@ class _Cycle:
 
     def __init__(self, snapshot: Snapshot, now: float, policy: Policy) -> None:
         self.world = World(snapshot)
-        self.quotas = Quotas(self.world, snapshot.running, now)
+        self.quotas = Quotas(self.world, snapshot.running, now, policy)
         self.unschedulable: list[Unschedulable] = []
         self._placements: list[Placement] = []
         self._evictions: list[Eviction] = []
@@ -85,8 +97,11 @@ class _Cycle:
         running = snapshot.running
         parts = self.world, self._capacity, self._search
         self._horizon = Horizon(*parts, running=running, now=now, policy=policy)
-        self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now, policy=policy)
+        self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now)
         self._no_fit: dict[object, Explanation] = {}
+        self._claims = Claims(self.world, self._search, self.quotas, snapshot.jobs)
+        self._yielding: list[Job] | None = []
+        self._yielded: set[str] = set()
 
     def hold(self, job: Job) -> Unschedulable | None:
         """Return why the job is not even tried, or None."""
@@ -111,6 +126,22 @@ class _Cycle:
         message = f"runs for about {seconds} s, and its deadline is in {left} s"
         return Unschedulable(job.uid, Reason.DEADLINE_UNREACHABLE, message)
 
+    def _yields(self, job: Job, fit: Fit) -> bool:
+        """Have a job that could only borrow wait until those who would reclaim from it had their turn."""
+        if self._yielding is None:
+            return False
+        # One after another: within a queue nobody passes a job of a higher priority by its yielding.
+        if job.queue not in self._yielded and not self._claims.against(job, fit):
+            return False
+        self._yielded.add(job.queue)
+        self._yielding.append(job)
+        return True
+
+    def yielding(self) -> Sequence[Job]:
+        """Return the jobs that let others pass; they do so once."""
+        jobs, self._yielding = self._yielding or [], None
+        return jobs
+
     def decide(self, job: Job) -> None:
         """Give the job a place, make room for it, keep one for it, or say why it has none."""
         # 3. The alternatives that are open by now, best first; what is held for those before it.
@@ -119,7 +150,8 @@ class _Cycle:
         later = tuple(each for each in alternatives if not self._is_open(job, each))
         held = self._horizon.held_from(job)
         overlay = held.overlay if held else None
-        key = (opened, later, job.pod_sets, job.topology, job.priority, overlay, *rules_of(job))
+        limits = (overlay, self.quotas.asks(job))
+        key = (opened, later, job.pod_sets, job.topology, job.priority, *limits, *rules_of(job))
         # Capacity only shrinks within a cycle, so what did not fit a like job before does not fit this one.
         explanation = self._no_fit.get(key)
         if explanation is None:
@@ -130,7 +162,7 @@ class _Cycle:
                 self._place(job, tried)
                 return
             # 6. What others are about to leave; 7. what others have to give; 8. the earliest start.
-            if self._await(job, opened, held) or self._preempt(job, opened):
+            if self._await(job, opened, held) or self._preempt(job, opened, held):
                 return
             explanation = self._explain(job, tried, later, held)
             if tried.block is None:
@@ -147,7 +179,9 @@ class _Cycle:
         gone = {each.job for each in self._evictions} | {each.placement.job for each in self._resizes}
         running = [each for each in self._snapshot.running if each.job.uid not in gone]
         parts = self.world, self._capacity, self._search, self.quotas, self._horizon
-        self._resizes += grown(*parts, running=running)
+        waiting = {each.job for each in self.unschedulable if each.reason not in _NEVER_TRIED}
+        jobs = [job for job in self._snapshot.jobs if job.uid in waiting]
+        self._resizes += grown(*parts, running=running, waiting=jobs)
 
     def decisions(self) -> Decisions:
         """Return the whole of the cycle."""
@@ -191,9 +225,12 @@ class _Cycle:
     def _place(self, job: Job, tried: _Tried) -> None:
         scored = self._chooser.ranked(job, tried.fits)
         fit = scored[0].fit
+        if self._yields(job, fit):
+            return
         for part in fit.parts:
             self._capacity.commit(part.site.pool, part.take())
-        self.quotas.take(job.queue, footprint_of(self.world, fit))
+        self.quotas.commit(job, fit)
+        self._horizon.placed(job, fit)
         candidates = self._chooser.candidates(scored, tried.misses)
         self._placements.append(placement_of(self.world, job, fit, candidates))
 
@@ -207,16 +244,19 @@ class _Cycle:
         if not tried.fits:
             return False
         best = self._chooser.ranked(job, tried.fits)[0]
+        if self._yields(job, best.fit):
+            return True
         where = f"cluster {best.fit.pool.cluster} (pool {best.fit.pool.name})"
         self._hold_ahead(job, best, f"waits for pods in {where} to end, whose place it gets")
         return True
 
-    def _preempt(self, job: Job, alternatives: Sequence[Alternative]) -> bool:
-        """Have the cheapest victims give way, if the job has a right to that; it starts when they are gone."""
-        plan = self._preemptor.find(job, alternatives)
+    def _preempt(self, job: Job, alternatives: Sequence[Alternative], held: Held | None) -> bool:
+        """Have the cheapest victims give way, if the job has a right to that; it starts when they left."""
+        plan = self._preemptor.find(job, alternatives, held.whole if held else None)
         if plan is None:
             return False
         self._capacity.expect(plan.released)
+        self._horizon.given_way(plan.evictions, plan.resizes)
         self._evictions += plan.evictions
         self._resizes += plan.resizes
         self._no_fit.clear()  # quotas have room again that they had not
@@ -228,7 +268,8 @@ class _Cycle:
     def _hold_ahead(self, job: Job, scored: Scored, message: str) -> None:
         for part in scored.fit.parts:
             self._capacity.commit_ahead(part.site.pool, part.take())
-        self.quotas.take(job.queue, footprint_of(self.world, scored.fit))
+        self.quotas.commit(job, scored.fit)
+        self._horizon.placed(job, scored.fit)
         candidates = self._chooser.candidates([scored], ())
         self.unschedulable.append(Unschedulable(job.uid, Reason.AWAITING_EVICTION, message, candidates))
 
