@@ -160,6 +160,11 @@ COMPUTE_POOLS = [
     _bad("ComputePool", {"spec/price/perDeviceHour": "-2"}, "spec.price.perDeviceHour"),
     _bad("ComputePool", {"spec/acceleratorName": REMOVED}, "spec.price.perDeviceHour", "pool of CPUs"),
     _bad("ComputePool", {"spec/pue": "0.9"}, "spec.pue"),
+    _bad("ComputePool", {"spec/sharing/slotsPerDevice": 1}, "spec.sharing.slotsPerDevice", "2"),
+    _bad("ComputePool", {"spec/sharing/slotsPerDevice": 1001}, "spec.sharing.slotsPerDevice", "1000"),
+    _bad("ComputePool", {"spec/sharing/resourceName": REMOVED}, "spec.sharing.resourceName", "Required"),
+    _bad("ComputePool", {"spec/sharing/resourceName": "gpu"}, "spec.sharing.resourceName"),
+    _bad("ComputePool", {"spec/acceleratorName": REMOVED}, "spec.sharing", "pool of CPUs"),
     _bad("ComputePool", {"spec/topologyLevels/1/name": "block"}, "spec.topologyLevels[1]", "Duplicate"),
     _bad(
         "ComputePool",
@@ -203,6 +208,17 @@ COMPUTE_QUEUES = [
     _bad("ComputeQueue", {"spec/computeUnits/maximum": "99.5"}, "spec.computeUnits.guaranteed"),
     _bad("ComputeQueue", {"spec/computeUnits/lendingLimit": "129"}, "spec.computeUnits.lendingLimit"),
     _bad("ComputeQueue", {"spec/computeUnits/guaranteed": 128}, "spec.computeUnits.guaranteed", "string"),
+    _bad("ComputeQueue", {"spec/quotas/0/maximum": 10**9}, "spec.quotas[0].maximum", "100000000"),
+    _bad("ComputeQueue", {"spec/quotas/0/borrowingLimit": -1}, "spec.quotas[0].borrowingLimit"),
+    _bad("ComputeQueue", {"spec/computeUnits/maximum": "1" + "0" * 9}, "spec.computeUnits.maximum"),
+    _bad("ComputeQueue", {"spec/computeUnits/borrowingLimit": "-1"}, "spec.computeUnits.borrowingLimit"),
+    _bad("ComputeQueue", {"spec/computeUnits/guaranteed": "0.0001"}, "spec.computeUnits.guaranteed"),
+    _bad("ComputeQueue", {"spec/budget/money": "-1"}, "spec.budget.money"),
+    _bad("ComputeQueue", {"spec/budget/kWh": "1" + "0" * 12}, "spec.budget.kWh"),
+    _bad("ComputeQueue", {"spec/defaultForNamespaces": ["ops"]}, "spec.defaultForNamespaces", "`namespaces`"),
+    _bad("ComputeQueue", {"spec/defaultForNamespaces": ["Ops"]}, "spec.defaultForNamespaces[0]"),
+    _bad("ComputeQueue", {"spec/preemption/preemptible": "no"}, "spec.preemption.preemptible", "boolean"),
+    _bad("ComputeQueue", {"spec/preemption/minRunSeconds": 10**6}, "spec.preemption.minRunSeconds", "604800"),
     _bad("ComputeQueue", {"spec/namespaces": ["a", "a"]}, "spec.namespaces[1]", "Duplicate"),
     _bad("ComputeQueue", {"spec/namespaces": ["Team"]}, "spec.namespaces[0]"),
     _bad("ComputeQueue", {"spec/budget": {"period": "Day"}}, "spec.budget", "at least one of `money`"),
@@ -234,6 +250,29 @@ JOBS = [
     ),
     _bad("AIJob", {"spec/podSets/1/compute/petaflops": "much"}, "spec.podSets[1].compute.petaflops"),
     _bad("AIJob", {"spec/podSets/0/topology/level": REMOVED}, "spec.podSets[0].topology.level"),
+    *(
+        _bad("AIJob", {"spec/podSets/2/acceleratorShare": share}, "spec.podSets[2].acceleratorShare")
+        for share in ("0", "0.000", "1", "1.0", "1.5", "-0.5", "0.1234", "half", "0.", ".5")
+    ),
+    _bad("AIJob", {"spec/podSets/2/acceleratorShare": 0.25}, "spec.podSets[2].acceleratorShare", "string"),
+    _bad(
+        "AIJob",
+        {"spec/podSets/2/acceleratorsPerPod": 1},
+        "spec.podSets[2].acceleratorShare",
+        "must be absent",
+    ),
+    _bad(
+        "AIJob",
+        {"spec/podSets/1/acceleratorShare": "0.5"},
+        "spec.podSets[1].acceleratorShare",
+        "must be absent",
+    ),
+    _bad(
+        "AIJob", {"spec/podSets/0/rankGroup/size": 17}, "spec.podSets[0].rankGroup.size", "at most `replicas`"
+    ),
+    _bad("AIJob", {"spec/podSets/0/rankGroup/size": 1}, "spec.podSets[0].rankGroup.size", "2"),
+    _bad("AIJob", {"spec/podSets/0/rankGroup/level": REMOVED}, "spec.podSets[0].rankGroup.level", "Required"),
+    _bad("AIJob", {"spec/podSets/0/rankGroup/mode": "Unconstrained"}, "spec.podSets[0].rankGroup.mode"),
     _bad("AIJob", {"spec/podSets/0/template": REMOVED}, "spec.podSets[0].template", "Required"),
     _bad(
         "AIJob",
@@ -260,10 +299,11 @@ JOBS = [
         {
             "spec/podSets/0/acceleratorsPerPod": 0,
             "spec/podSets/1/compute": REMOVED,
+            "spec/podSets/2/acceleratorShare": REMOVED,
             "spec/alternatives/1/overrides/acceleratorsPerPod": REMOVED,
         },
         "spec.alternatives",
-        "`acceleratorsPerPod` or `compute`",
+        "`acceleratorsPerPod`, `compute` or `acceleratorShare`",
     ),
     _bad("AIJob", {"spec/placement/objective": "Cheapest"}, "spec.placement.objective"),
     _bad("AIJob", {"spec/placement/latency": REMOVED}, "spec.placement.latency", "objective"),
@@ -272,6 +312,8 @@ JOBS = [
     _bad("AIJob", {"spec/placement/allowedRegions": ["a b"]}, "spec.placement.allowedRegions[0]"),
     _bad("AIJob", {"spec/placement/topology/mode": "Strict"}, "spec.placement.topology.mode"),
     _bad("AIJob", {"spec/limits/maxRuntimeSeconds": 0}, "spec.limits.maxRuntimeSeconds"),
+    _bad("AIJob", {"spec/limits/maxRuntimeSeconds": 10**9}, "spec.limits.maxRuntimeSeconds", "315360000"),
+    _bad("AIJob", {"spec/limits/maxCost": "1" + "0" * 12}, "spec.limits.maxCost"),
     _bad("AIJob", {"spec/limits/deadlineTime": "2026-12-24"}, "spec.limits.deadlineTime"),
     _bad("AIJob", {"spec/limits/maxCost": "-1"}, "spec.limits.maxCost"),
     _bad("AIJob", {"spec/failurePolicy/backoffLimit": 1001}, "spec.failurePolicy.backoffLimit", "1000"),
@@ -434,6 +476,8 @@ FORBIDDEN_CHANGES = [
     _bad("ComputePool", {"spec/clusterName": "west-1"}, "spec.clusterName", "immutable"),
     _bad("ComputePool", {"spec/acceleratorName": "nvidia-a100"}, "spec.acceleratorName", "immutable"),
     _bad("ComputePool", {"spec/acceleratorName": None}, "spec.acceleratorName", "immutable"),
+    _bad("ComputePool", {"spec/sharing/slotsPerDevice": 4}, "spec.sharing", "immutable"),
+    _bad("ComputePool", {"spec/sharing": None}, "spec.sharing", "immutable"),
     _bad("AIJob", {"spec/type": "Batch"}, "spec.type", "immutable"),
     _bad("AIJob", {"spec/queueName": "serving"}, "spec.queueName", "immutable"),
     _bad("AIJob", {"spec/framework": "MPI"}, "spec.framework", "immutable"),
@@ -448,6 +492,7 @@ ALLOWED_CHANGES = [
     _bad("Accelerator", {"spec/resourceNames": ["nvidia.com/gpu", "nvidia.com/gpu.shared"]}),
     _bad("ComputePool", {"spec/spareNodes": 2, "spec/price": {"perDeviceHour": "3"}}),
     _bad("ComputeQueue", {"spec/weight": 5, "spec/parentName": None}),
+    _bad("ComputeQueue", {"spec/namespaces": None, "spec/defaultForNamespaces": ["anything"]}),
     _bad(
         "AIJob",
         {

@@ -125,6 +125,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                 "matchLabels": {"pool": "h100"},
                 "matchExpressions": [{"key": "old", "operator": "DoesNotExist"}],
             },
+            "sharing": {"slotsPerDevice": 10, "resourceName": "nvidia.com/gpu.shared"},
             "access": {"mode": "Dedicated", "queueNames": ["research"]},
             "price": {"perDeviceHour": "2.90", "perCPUHour": "0.04"},
             "pue": "1.25",
@@ -185,9 +186,15 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                 "borrowingLimit": "9",
                 "lendingLimit": "64",
             },
-            "namespaces": ["research"],
+            "namespaces": ["research", "labs"],
+            "defaultForNamespaces": ["research"],
             "budget": {"period": "Month", "money": "50000", "kWh": "90000", "kgCO2e": "1000.5"},
-            "preemption": {"reclaim": "Any", "withinQueue": "LowerPriority", "minRunSeconds": 600},
+            "preemption": {
+                "reclaim": "Any",
+                "withinQueue": "LowerPriority",
+                "minRunSeconds": 600,
+                "preemptible": False,
+            },
             "stopPolicy": "Hold",
         },
         "status": {
@@ -221,6 +228,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                     "minReplicas": 8,
                     "acceleratorsPerPod": 8,
                     "topology": {"level": "rack", "mode": "Required"},
+                    "rankGroup": {"size": 4, "level": "nvlink", "mode": "Preferred"},
                     "template": _TEMPLATE,
                 },
                 {
@@ -229,6 +237,13 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                     "compute": {"precision": "bf16", "petaflops": "1.5"},
                     "template": {
                         "spec": {"containers": [{"name": "main", "image": "registry.example/eval"}]}
+                    },
+                },
+                {
+                    "name": "probe",
+                    "acceleratorShare": "0.25",
+                    "template": {
+                        "spec": {"containers": [{"name": "main", "image": "registry.example/probe"}]}
                     },
                 },
             ],
@@ -277,6 +292,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                 "attempt": 2,
                 "epoch": 41,
                 "admittedTime": "2026-11-01T10:00:00Z",
+                "resizedTime": "2026-11-01T11:00:00Z",
                 "podSets": [
                     {
                         "name": "worker",
@@ -284,10 +300,23 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                         "acceleratorName": "nvidia-h100",
                         "replicas": 16,
                         "acceleratorsPerPod": 8,
+                        "slotsPerPod": 0,
+                        "joining": 0,
                         "image": "registry.example/train:cuda",
                         "topologyDomain": "rack: block-2/rack-1",
                         "nodes": [{"name": "node-1", "count": 2}, {"name": "node-2", "count": 14}],
-                    }
+                    },
+                    {
+                        "name": "probe",
+                        "poolName": "core-1-shared",
+                        "acceleratorName": "nvidia-h100",
+                        "replicas": 2,
+                        "acceleratorsPerPod": 0,
+                        "slotsPerPod": 3,
+                        "joining": 1,
+                        "resourceName": "nvidia.com/gpu.shared",
+                        "nodes": [{"name": "node-1", "count": 2, "deviceIndices": [0, 3]}],
+                    },
                 ],
                 "candidates": [
                     {
@@ -297,6 +326,22 @@ _OBJECTS: dict[str, dict[str, Any]] = {
                         "scores": [{"term": "price", "value": "1840.5", "unit": "money"}],
                         "reason": "Chosen",
                         "message": "fits in block-2",
+                    }
+                ],
+            },
+            "lastAttempt": {
+                "clusterName": "core-1",
+                "admittedTime": "2026-11-01T08:00:00Z",
+                "endTime": "2026-11-01T09:30:00Z",
+                "podSets": [
+                    {
+                        "name": "worker",
+                        "poolName": "core-1-h100",
+                        "acceleratorName": "nvidia-h100",
+                        "replicas": 8,
+                        "acceleratorsPerPod": 8,
+                        "slotsPerPod": 0,
+                        "joining": 0,
                     }
                 ],
             },

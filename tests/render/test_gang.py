@@ -275,3 +275,82 @@ def test_what_a_tenant_may_not_say_does_not_come_out(field):
         assert pod["spec"][field] == one()["spec"][field]
     else:
         assert f"'{field}'" not in str(pod)
+
+
+# -- shared devices, elastic sets, bound queues
+
+
+SLOT = "nvidia.com/gpu.shared"
+SHARING = {"slotsPerDevice": 8, "resourceName": SLOT}
+
+
+def share(*, slots: int = 0, devices: int = 0, indices: tuple[tuple[int, ...], ...] = ()) -> Placement:
+    nodes = (("n1", 2), ("n2", 1))
+    made = placed(nodes=nodes, devices=devices)
+    part = replace(
+        made.pod_sets[0], accelerator="nvidia-h100", device=SLOT, slots=slots, device_indices=indices
+    )
+    return replace(made, pod_sets=(part,))
+
+
+def test_a_share_is_slots_of_the_device_that_was_chosen():
+    raw = aijob(sets=[pod_set(replicas=3, devices=0, acceleratorShare="0.25")])
+    made = gang(raw, share(slots=2, indices=((3, 0), (1,))), sharing=SHARING)
+    pods = [made.pod("worker", index) for index in range(3)]
+    assert [pod["metadata"]["annotations"][labels.DEVICES] for pod in pods] == ["3", "0", "1"]
+    main = pods[0]["spec"]["containers"][0]
+    assert main["resources"]["requests"][SLOT] == main["resources"]["limits"][SLOT] == "2"
+    assert env_of(pods[0])["COMPUTEGRID_DEVICE_SHARE"] == "0.25"
+    assert "NVIDIA_VISIBLE_DEVICES" not in env_of(pods[0])
+    assert pod_row("west-1", pods[0]).devices == (3,)
+
+
+def test_whole_devices_where_they_are_shared_are_all_of_their_slots():
+    raw = aijob(sets=[pod_set(replicas=3, devices=2)])
+    made = gang(raw, share(devices=2, indices=((0, 1, 2, 3), (4, 5))), sharing=SHARING)
+    pods = [made.pod("worker", index) for index in range(3)]
+    assert [pod["metadata"]["annotations"][labels.DEVICES] for pod in pods] == ["0,1", "2,3", "4,5"]
+    assert pods[0]["spec"]["containers"][0]["resources"]["limits"][SLOT] == "16"
+    assert env_of(pods[0])["COMPUTEGRID_DEVICE_SHARE"] == "1"
+
+
+def test_pods_with_whole_devices_of_their_own_say_nothing_of_their_numbers():
+    pod = one()
+    assert labels.DEVICES not in pod["metadata"]["annotations"]
+    assert env_of(pod)["COMPUTEGRID_DEVICE_SHARE"] == "1"
+    without = gang(aijob(sets=[pod_set(devices=0)]), placed(devices=0)).pod("worker", 0)
+    assert "COMPUTEGRID_DEVICE_SHARE" not in env_of(without)
+
+
+def test_what_an_alternative_changes_holds_for_a_share_too():
+    raw = aijob(
+        sets=[pod_set(devices=0, acceleratorShare="0.5")],
+        alternatives=[{"name": "a", "accelerators": ["x"], "overrides": {"command": ["other"]}}],
+    )
+    made = gang(raw, replace(share(slots=4, indices=((0, 1), (2,))), alternative="a"), sharing=SHARING)
+    assert made.pod("worker", 0)["spec"]["containers"][0]["command"] == ["other"]
+
+
+def test_pods_that_stay_keep_what_they_are_when_a_gang_grows():
+    raw = aijob(sets=[pod_set(replicas=4, minReplicas=2)])
+    before = gang(raw, placed(nodes=(("n1", 2),)))
+    after = gang(raw, placed(nodes=(("n1", 2), ("n2", 1))))
+    for index in range(2):
+        old, new = before.pod("worker", index), after.pod("worker", index)
+        assert old["metadata"] == new["metadata"]
+        assert pinned_node(old["spec"]) == pinned_node(new["spec"])
+    grown = env_of(after.pod("worker", 2))
+    assert (grown["COMPUTEGRID_RANK"], grown["COMPUTEGRID_WORLD_SIZE"]) == ("2", "3")
+    bounds = (grown["COMPUTEGRID_MIN_POD_SET_SIZE"], grown["COMPUTEGRID_MAX_POD_SET_SIZE"])
+    assert bounds == ("2", "4")
+
+
+def test_a_set_of_fixed_size_has_no_bounds():
+    sizes = {name for name in env_of(one()) if name.endswith("POD_SET_SIZE")}
+    assert sizes == {"COMPUTEGRID_POD_SET_SIZE"}
+
+
+def test_pods_carry_the_queue_that_their_namespace_is_bound_to():
+    pod = gang(aijob(queueName="default"), identity=replace(IDENTITY, queue="bound")).pod("worker", 0)
+    assert pod["metadata"]["labels"][labels.QUEUE] == env_of(pod)["COMPUTEGRID_QUEUE"] == "bound"
+    assert one()["metadata"]["labels"][labels.QUEUE] == "research"

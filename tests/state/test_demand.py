@@ -11,8 +11,9 @@ from computegrid.core.snapshot import Compute, DataSet, Objective, Topology, Top
 from computegrid.reasons import ConditionType, Reason
 from computegrid.shell import report
 from computegrid.state.conditions import Conditions, find, is_true, seconds_of, timestamp
-from computegrid.state.demand import JobRow, core_job, job_row, placed_requests, read_placement
+from computegrid.state.demand import JobRow, job_row
 from computegrid.state.facts import facts_of, note_progress, views_of
+from computegrid.state.job_spec import core_job, placed_requests, read_placement
 from computegrid.state.pods import pod_row
 from computegrid.state.tables import Tables
 from tests.state.objects import GIB, GPU, H100, NOW, Raw, aijob, container, gang_pod, placed, pod_set, world
@@ -93,6 +94,20 @@ def test_what_one_placed_pod_holds():
                 ),
             ),
             id="pod sets in two pools",
+        ),
+        pytest.param(
+            replace(
+                placed(),
+                pod_sets=(
+                    replace(
+                        placed(nodes=(("n1", 2), ("n2", 1)), devices=0).pod_sets[0],
+                        device="nvidia.com/gpu.shared",
+                        slots=3,
+                        device_indices=((0, 5), (2,)),
+                    ),
+                ),
+            ),
+            id="shares of devices",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,6 +77,16 @@ def test_news_that_change_nothing_make_nothing_dirty():
     assert (ledger.dirty, ledger.entries[KEY].observed) == (set(), True)
 
 
+def test_other_devices_make_their_node_dirty():
+    ledger = Ledger()
+    ledger.assume(KEY, "n1", ONE, (3,))
+    ledger.dirty.clear()
+    ledger.observe(replace(row(), devices=(3,)))
+    assert ledger.dirty == set()
+    ledger.observe(replace(row(), devices=(2,)))
+    assert ledger.dirty == {NODE}
+
+
 def test_a_cluster_that_left_takes_its_entries_along():
     ledger = Ledger()
     ledger.observe(row())
@@ -94,7 +105,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("assume"), names, st.sampled_from(["n1", "n2"]), requests),
         st.tuples(st.just("forget"), names),
-        st.tuples(st.just("observe"), names, nodes, phases, requests),
+        st.tuples(st.just("observe"), names, nodes, phases, requests, st.sampled_from([None, 5.0])),
         st.tuples(st.just("gone"), names),
     ),
     max_size=25,
@@ -105,7 +116,7 @@ def carry_out(ledger: Ledger, step: tuple) -> None:
     verb, name, *rest = step
     key = ("west-1", "research", name)
     if verb == "observe":
-        ledger.observe(row(name, rest[0], rest[1], rest[2]))
+        ledger.observe(replace(row(name, rest[0], rest[1], rest[2]), leaves_by=rest[3]))
     else:
         getattr(ledger, verb)(key, *rest)
 
@@ -130,6 +141,11 @@ def test_sums_are_those_of_the_entries_after_anything(sequence):
         changed = {n for n in before.keys() | ledger.used.keys() if before.get(n) != ledger.used.get(n)}
         assert ledger.used == recounted(ledger)
         assert changed <= ledger.dirty
+        on_node = {key: entry for entries in ledger.on_node.values() for key, entry in entries.items()}
+        assert on_node == ledger.entries
+        assert all(entry.node == node for node, each in ledger.on_node.items() for entry in each.values())
+        assert all(ledger.on_node.values())
+        assert ledger.leaving == {k for k, e in ledger.entries.items() if e.leaves_by is not None}
 
 
 @settings(max_examples=40)

@@ -7,7 +7,8 @@ import pytest
 from computegrid.api.selectors import LabelSelector
 from computegrid.core.snapshot import Link
 from computegrid.state.nodes import Taint
-from computegrid.state.supply import Selector, accelerator_spec, cluster_spec, pool_spec, queue_spec
+from computegrid.state.queue_rows import queue_spec
+from computegrid.state.supply import Selector, accelerator_spec, cluster_spec, pool_spec
 from tests.state.objects import accelerator, member, pool, queue
 
 LABELS = {"zone": "a", "empty": ""}

@@ -6,7 +6,8 @@ import pytest
 
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
-from computegrid.state.tables import Tables, is_newer, is_older
+from computegrid.state.records import is_newer, is_older
+from computegrid.state.tables import Tables
 from tests.state.objects import GPU, Raw, aijob, gang_pod, node, placed, pod, pool, queue, version, world
 
 N1 = ("west-1", "n1")

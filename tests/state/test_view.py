@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +19,7 @@ from computegrid.state.view import View
 from tests.state.objects import (
     GPU,
     H100,
+    NOW,
     Raw,
     accelerator,
     aijob,
@@ -31,6 +35,7 @@ from tests.state.objects import (
 )
 
 NPU = "huawei.com/Ascend910B"
+SLOT = "nvidia.com/gpu.shared"
 H100_RULE = {"matchLabels": {"gpu.product": "H100"}}
 
 
@@ -48,7 +53,7 @@ def grid(
 
 
 def names_in(tables: Tables, name: str = "pool-1") -> list[str]:
-    snapshot = View(tables).snapshot()
+    snapshot = View(tables).snapshot(NOW)
     return [snapshot.nodes.names[row] for row in pool_of(snapshot, name).rows]
 
 
@@ -117,25 +122,27 @@ def test_a_pool_of_cpus_has_the_nodes_without_devices(given_node, member_of):
     known = (accelerator(), accelerator("ascend", resource_names=(NPU,)))
     tables = grid(node(**given_node), pools=(pool("cpus", accelerator=None),), accelerators=known)
     assert names_in(tables, "cpus") == (["n1"] if member_of else [])
-    assert pool_of(View(tables).snapshot(), "cpus").device is None
+    assert pool_of(View(tables).snapshot(NOW), "cpus").device is None
 
 
 def test_a_node_whose_devices_all_break_does_not_become_a_cpu_node_later():
     tables = grid(node(), pools=(pool("cpus", accelerator=None),))
     view = View(tables)
-    view.snapshot()
+    view.snapshot(NOW)
     tables.nodes.upsert(
         node_row("west-1", node(allocatable={"cpu": "96", "memory": "1Ti", "pods": "110", GPU: "0"}))
     )
     assert (
-        len(pool_of(view.snapshot(), "cpus").rows) == len(pool_of(View(tables).snapshot(), "cpus").rows) == 0
+        len(pool_of(view.snapshot(NOW), "cpus").rows)
+        == len(pool_of(View(tables).snapshot(NOW), "cpus").rows)
+        == 0
     )
 
 
 def test_the_resource_name_is_the_one_that_the_nodes_have():
     models = (accelerator("npu", resource_names=("huawei.com/npu", NPU)),)
     tables = grid(node(device=NPU), pools=(pool(accelerator="npu"),), accelerators=models)
-    assert pool_of(View(tables).snapshot()).device == NPU
+    assert pool_of(View(tables).snapshot(NOW)).device == NPU
 
 
 def test_domains_are_known_by_their_whole_path_and_a_node_without_a_label_is_one_of_its_own():
@@ -150,7 +157,7 @@ def test_domains_are_known_by_their_whole_path_and_a_node_without_a_label_is_one
         at("n4", block="b"),
         pools=(pool(topologyLevels=levels),),
     )
-    found = pool_of(View(tables).snapshot())
+    found = pool_of(View(tables).snapshot(NOW))
     assert found.levels == ("block", "rack")
     assert found.domain_names == (("a", "b"), ("a/1", "b/1", "b/n4"))
     assert found.domains is not None
@@ -163,7 +170,7 @@ def test_what_is_used_is_what_pods_hold_and_decisions_will():
     row = tables.jobs["uid-job"]
     tables.assume(placed(nodes=(("n2", 1),)), row)
     tables.upsert_pod(pod_row("west-1", pod(containers=[container(cpu="3")])))
-    snapshot = View(tables).snapshot()
+    snapshot = View(tables).snapshot(NOW)
     column = snapshot.resources.columns
     assert snapshot.nodes.names == ("n1", "n2")
     assert snapshot.nodes.used[:, column["cpu"]].tolist() == [3000, 1000]
@@ -175,7 +182,7 @@ def test_claims_beyond_all_measure_do_not_overflow():
     tables = world(nodes=1)
     for name in ("a", "b"):
         tables.upsert_pod(pod_row("west-1", pod(name, containers=[container(memory=str(2**63 - 1))])))
-    snapshot = View(tables).snapshot()
+    snapshot = View(tables).snapshot(NOW)
     free = snapshot.nodes.allocatable - snapshot.nodes.used
     assert free[0, snapshot.resources.columns["memory"]] < 0
 
@@ -183,9 +190,9 @@ def test_claims_beyond_all_measure_do_not_overflow():
 def test_an_untouched_grid_is_not_worked_out_again():
     tables = world()
     view = View(tables)
-    first = view.snapshot()
+    first = view.snapshot(NOW)
     tables.nodes.upsert(node_row("west-1", node("n1", ready="False")))
-    second = view.snapshot()
+    second = view.snapshot(NOW)
     assert second.pools is first.pools
     assert second.nodes.ready.tolist() == [False, True]
 
@@ -210,7 +217,7 @@ def test_the_inventory_of_a_pool_without_devices_is_its_nodes():
 
 
 def waiting(tables: Tables) -> list[str]:
-    return [job.name for job in View(tables).snapshot().jobs]
+    return [job.name for job in View(tables).snapshot(NOW).jobs]
 
 
 def test_jobs_that_wait_are_in_the_snapshot_with_their_priority():
@@ -219,7 +226,7 @@ def test_jobs_that_wait_are_in_the_snapshot_with_their_priority():
     tables.upsert_job(aijob("a", priorityClassName="high"))
     tables.upsert_job(aijob("b"))
     tables.jobs["uid-b"].not_before = 7.0
-    assert [(j.name, j.priority, j.not_before) for j in View(tables).snapshot().jobs] == [
+    assert [(j.name, j.priority, j.not_before) for j in View(tables).snapshot(NOW).jobs] == [
         ("a", 1000, 0),
         ("b", 0, 7),
     ]
@@ -261,7 +268,14 @@ def test_a_job_waits_for_the_pods_of_its_last_attempt_to_end():
 
 node_names = st.sampled_from(["n1", "n2", "n3"])
 amounts = st.sampled_from(
-    [None, {"cpu": "96", GPU: "8"}, {"cpu": "96", GPU: "0"}, {"cpu": "8", NPU: "4"}, {"cpu": "8"}]
+    [
+        None,
+        {"cpu": "96", GPU: "8"},
+        {"cpu": "96", GPU: "0"},
+        {"cpu": "8", NPU: "4"},
+        {"cpu": "8"},
+        {SLOT: "8"},
+    ]
 )
 events = st.one_of(
     st.tuples(
@@ -279,6 +293,11 @@ events = st.one_of(
     st.tuples(st.just("pool"), st.sampled_from([H100, "npu"]), st.integers(0, 2)),
     st.tuples(st.just("assume"), st.integers(0, 2), node_names),
     st.tuples(st.just("forget"), st.integers(0, 2)),
+    st.tuples(st.just("submit"), st.sampled_from("xy")),
+    st.tuples(st.just("place"), st.sampled_from("xy"), node_names, st.integers(0, 1)),
+    st.tuples(st.just("see"), st.sampled_from("xy"), node_names, st.sampled_from(["Running", "Failed"])),
+    st.tuples(st.just("evict"), st.sampled_from("xy")),
+    st.tuples(st.just("reach"), st.booleans()),
 )
 
 
@@ -308,12 +327,38 @@ def happen(tables: Tables, event: tuple, generation: int) -> None:
             tables.ledger.assume(("west-1", "research", f"job-{index}"), on, ((GPU, 8), ("pods", 1)))
         case ("forget", index):
             tables.ledger.forget(("west-1", "research", f"job-{index}"))
+        case ("reach", whether):
+            tables.reachable["west-1"] = whether
+        case (what, name, *where):
+            happen_to_job(tables, what, name, *where)
+
+
+def happen_to_job(tables: Tables, what: str, name: str, *where: Any) -> None:
+    row = tables.jobs.get(f"uid-{name}")
+    if what == "submit":
+        tables.upsert_job(aijob(name))
+    elif row is None:
+        return
+    elif what == "place" and row.placement is None:
+        on, device = where
+        made = placed(row.uid, nodes=((on, 1),), devices=1, pool_name="shared")
+        shared = replace(made.pod_sets[0], device=SLOT, device_indices=((device,),))
+        row.placement, row.admitted_at = replace(made, pod_sets=(shared,)), NOW
+        tables.assume(row.placement, row)
+    elif what == "see":
+        on, phase = where
+        tables.upsert_pod(pod_row("west-1", gang_pod(name, attempt=row.attempt, node_name=on, phase=phase)))
+    elif what == "evict" and row.placement is not None:
+        tables.forget(row)
+        row.placement, row.attempt = None, row.attempt + 1
 
 
 def described(view: View) -> object:
-    snapshot = view.snapshot()
+    snapshot = view.snapshot(NOW)
     nodes = snapshot.nodes
     arrays = [a.tolist() for a in (nodes.allocatable, nodes.used, nodes.ready)]
+    maybe = (nodes.releasing, nodes.slots_used, nodes.slots_releasing)
+    arrays += [None if a is None else a.tolist() for a in maybe]
     pools = [
         (
             *(p.name, p.accelerator, p.device, p.spare_nodes, p.rows.tolist(), p.domain_names),
@@ -321,17 +366,21 @@ def described(view: View) -> object:
         )
         for p in snapshot.pools
     ]
-    return snapshot.resources.names, nodes.names, arrays, pools, view.inventory()
+    jobs = snapshot.jobs, snapshot.running, snapshot.queues
+    return snapshot.resources.names, nodes.names, arrays, pools, jobs, view.inventory()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(events, max_size=15))
 def test_keeping_up_equals_beginning_anew(sequence):
     rack = {"topologyLevels": [{"name": "rack", "label": "rack"}], "tolerations": [{"key": GPU}]}
-    pools = (pool(**rack), pool("cpus", accelerator=None), pool("plain"))
+    sharing = {"slotsPerDevice": 4, "resourceName": SLOT}
+    pools = (pool(**rack), pool("cpus", accelerator=None), pool("plain"), pool("shared", sharing=sharing))
     tables = grid(
         node("n1"), pools=pools, accelerators=(accelerator(), accelerator("npu", resource_names=(NPU,)))
     )
+    tables.queues.upsert(queue())
+    tables.reachable["west-1"] = True
     view = View(tables)
     for generation, event in enumerate(sequence, start=2):
         happen(tables, event, generation)
@@ -339,6 +388,6 @@ def test_keeping_up_equals_beginning_anew(sequence):
 
 
 def test_arrays_are_columns_of_integers():
-    snapshot = View(world()).snapshot()
+    snapshot = View(world()).snapshot(NOW)
     for array in (snapshot.nodes.allocatable, snapshot.nodes.used):
         assert (array.dtype, array.flags.f_contiguous) == (np.int64, True)

@@ -18,9 +18,9 @@ from computegrid.api.base import (
     status_column,
 )
 from computegrid.api.environment import EnvVar
-from computegrid.api.placement_wishes import Placement, TopologyRequest
+from computegrid.api.placement_wishes import Placement, RankGroup, TopologyRequest
 from computegrid.api.pod_template import PodTemplate
-from computegrid.api.scalars import Argument, DecimalString, DNSLabel, Time, between, text
+from computegrid.api.scalars import Argument, DecimalString, DeviceShare, DNSLabel, Time, between, text
 
 _REMEDY = "make a new AIJob"
 LONGEST_JOB_NAME = 52  # leaves room for pod set, index and attempt in the names of pods
@@ -50,6 +50,16 @@ class PodSet(CamelModel):
             "`acceleratorsPerPod` must be absent or 0 when `compute` is set, from which it follows",
             ".acceleratorsPerPod",
         ),
+        Cel(
+            "!has(self.acceleratorShare) || (self.acceleratorsPerPod == 0 && !has(self.compute))",
+            "`acceleratorShare` must be absent when `acceleratorsPerPod` or `compute` is set",
+            ".acceleratorShare",
+        ),
+        Cel(
+            "!has(self.rankGroup) || self.rankGroup.size <= self.replicas",
+            "`rankGroup.size` must be at most `replicas`",
+            ".rankGroup.size",
+        ),
     )
 
     name: Annotated[str, text(20, shortest=1, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
@@ -62,8 +72,14 @@ class PodSet(CamelModel):
     """Accelerator devices of each pod, which its first container gets. 0: pods that need none."""
     compute: ComputeRequest | None = None
     """Computing power of each pod, instead of `acceleratorsPerPod`."""
+    accelerator_share: DeviceShare | None = None
+    """Part of one device that each pod has to itself, instead of `acceleratorsPerPod`, in thousandths; for
+    pools that share their devices. Example: `"0.25"`."""
     topology: TopologyRequest | None = None
     """How close to each other the pods of this set must be. Absent: as `placement.topology` says."""
+    rank_group: RankGroup | None = None
+    """Groups of consecutive ranks of this set that must be closer to each other than the set as a whole.
+    Absent: none."""
     template: PodTemplate
     """What runs in each pod."""
 
@@ -74,7 +90,7 @@ class AlternativeOverrides(CamelModel):
     image: Annotated[str, text(512, shortest=1, pattern=r"^\S+$")] | None = None
     """Image of the first container of every pod set."""
     accelerators_per_pod: Annotated[int, between(1, 64)] | None = None
-    """Devices of each pod, in the pod sets that ask for accelerators."""
+    """Whole devices of each pod, in the pod sets that ask for accelerators or for a share of one."""
     env: Annotated[tuple[EnvVar, ...], list_of(64, keys=("name",))] = ()
     """Variables that are added to, or replaced in, the first container of every pod set."""
     command: Annotated[tuple[Argument, ...], list_of(256)] = ()
@@ -145,7 +161,9 @@ class Checkpoint(CamelModel):
     """Directory that the job saves to; it must be on storage that outlives the pod. Pods get it as
     `COMPUTEGRID_CHECKPOINT_PATH`. Example: `/ckpt`."""
     period_seconds: Annotated[int, between(1, 604_800)] | None = None
-    """Seconds between two savings; jobs that saved lately are preempted first."""
+    """Seconds between two savings, from the start; jobs that saved lately are preempted first. The annotation
+    `computegrid.dev/checkpoint-time` of the AIJob, the time of its last saving as `2026-12-24T12:00:00Z`, is
+    more exact, and goes before it."""
 
 
 class AIJobSpec(CamelModel):
@@ -175,9 +193,10 @@ class AIJobSpec(CamelModel):
         ),
         Cel(
             "!has(self.alternatives) || self.podSets.exists(podSet, podSet.acceleratorsPerPod > 0"
-            " || has(podSet.compute)) || self.alternatives.all(other, other.cpuOnly ||"
-            " (has(other.overrides) && has(other.overrides.acceleratorsPerPod)))",
-            "`alternatives` with `accelerators` need a pod set with `acceleratorsPerPod` or `compute`",
+            " || has(podSet.compute) || has(podSet.acceleratorShare)) || self.alternatives.all(other,"
+            " other.cpuOnly || (has(other.overrides) && has(other.overrides.acceleratorsPerPod)))",
+            "`alternatives` with `accelerators` need a pod set with `acceleratorsPerPod`, `compute` or"
+            " `acceleratorShare`",
             ".alternatives",
         ),
         Cel(
@@ -191,7 +210,8 @@ class AIJobSpec(CamelModel):
     """`Training`: a gang that starts and stops together. `Inference`: pods that serve until they are told to
     end. `Batch`: a gang that is the first to give way."""
     queue_name: DNSLabel = "default"
-    """ComputeQueue that the job waits in and whose quota it uses. Immutable."""
+    """ComputeQueue that the job waits in and whose quota it uses. A job that names none, or `default`, uses
+    the queue whose `defaultForNamespaces` has its namespace, if there is one. Immutable."""
     priority_class_name: DNSLabel | None = None
     """PriorityClass of the hub whose value orders jobs of one queue. Absent: priority 0."""
     suspend: bool = False

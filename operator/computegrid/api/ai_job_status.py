@@ -28,6 +28,8 @@ class NodeAssignment(CamelModel):
     """Name of the node."""
     count: Annotated[int, between(1, 20_000)] = 1
     """Pods on it, with consecutive ranks."""
+    device_indices: Annotated[tuple[Annotated[int, between(0, 1023)], ...], list_of(65_536)] = ()
+    """In a pool that shares its devices: the devices that these pods hold, pod by pod, counted from 0."""
 
 
 class PodSetPlacement(CamelModel):
@@ -41,9 +43,12 @@ class PodSetPlacement(CamelModel):
     """Accelerator of this set. Absent: that of the job, or none when `acceleratorsPerPod` is 0."""
     replicas: Annotated[int, between(0, 20_000)]
     """Pods of the set in this attempt, between `minReplicas` and `replicas` of the spec."""
+    joining: Count = 0
+    """Pods among them, the last ones, by which the set grew and that were not all ready yet."""
     accelerators_per_pod: Annotated[int, between(0, 64)] = 0
     """Devices of each pod, after overrides, alignment, and the choice of a model."""
-
+    slots_per_pod: Annotated[int, between(0, 1000)] = 0
+    """Slots of one device that each pod has instead, in a pool that shares its devices."""
     resource_name: Annotated[str, text(253)] | None = None
     """Resource that the pods ask for, as the nodes of the pool name it. Example: `nvidia.com/gpu`."""
     image: Annotated[str, text(512)] | None = None
@@ -101,10 +106,25 @@ class JobPlacement(CamelModel):
     """Epoch of the leader that decided; pods carry it, and writes of an older leader are refused."""
     admitted_time: Time | None = None
     """When the place was decided."""
+    resized_time: Time | None = None
+    """When the attempt last grew or shrank. Absent: it has the pods that it began with."""
     pod_sets: Annotated[tuple[PodSetPlacement, ...], list_of(8, keys=("name",))] = ()
     """Where the pods of each set are."""
     candidates: Annotated[tuple[Candidate, ...], list_of(MOST_CANDIDATES)] = ()
     """Places that were considered, best first, at most 10."""
+
+
+class LastAttempt(CamelModel):
+    """The attempt before the current one, as it was when it ended."""
+
+    cluster_name: DNSLabel
+    """Cluster that it ran in."""
+    admitted_time: Time
+    """When it was given its place."""
+    end_time: Time
+    """When it gave the place back."""
+    pod_sets: Annotated[tuple[PodSetPlacement, ...], list_of(8, keys=("name",))] = ()
+    """What the pods of each set had; their nodes are left out."""
 
 
 class PodCounts(CamelModel):
@@ -158,6 +178,9 @@ class AIJobStatus(CamelModel):
     reason Succeeded or Failed), `Ready` and `Stalled`. Wait with `kubectl wait --for=condition=Finished`."""
     placement: JobPlacement | None = None
     """Where the job runs and why there. Absent: it does not."""
+    last_attempt: LastAttempt | None = None
+    """The attempt that was evicted, suspended or lost last: after a restart the operator counts from this
+    what it cost the queue. Absent: there was none."""
     pods: PodCounts | None = None
     """Pods of the current attempt."""
     restarts: Restarts | None = None

@@ -25,6 +25,7 @@ from computegrid.api.scalars import (
     Generation,
     LabelKey,
     LabelValue,
+    ResourceName,
     Time,
     between,
     text,
@@ -63,6 +64,16 @@ class PoolPrice(CamelModel):
     """Price of one accelerator device for one hour. Example: `"2.40"`."""
     per_cpu_hour: DecimalString = "0"
     """Price of one CPU for one hour. Example: `"0.03"`."""
+
+
+class DeviceSharing(CamelModel):
+    """How the device plugin of the nodes cuts every device into slots, which pods hold instead of devices."""
+
+    slots_per_device: Annotated[int, between(2, 1000)]
+    """Slots that the device plugin offers for each device. Example: `10`."""
+    resource_name: ResourceName
+    """Extended resource by which it offers them; a node has as many of it as its devices have slots.
+    Example: `nvidia.com/gpu.shared`."""
 
 
 class TopologyLevel(CamelModel):
@@ -119,6 +130,12 @@ class ComputePoolSpec(CamelModel):
     cel = (
         immutable("clusterName", _REMEDY),
         immutable("acceleratorName", _REMEDY),
+        immutable("sharing", _REMEDY),
+        Cel(
+            "has(self.acceleratorName) || !has(self.sharing)",
+            "`sharing` must be absent in a pool of CPUs, without `acceleratorName`",
+            ".sharing",
+        ),
         Cel(
             "has(self.acceleratorName) || self.price.perDeviceHour in ['0', '0.0', '0.00']",
             '`price.perDeviceHour` must be absent or "0" in a pool of CPUs, without `acceleratorName`',
@@ -137,6 +154,10 @@ class ComputePoolSpec(CamelModel):
     accelerator_name: DNSLabel | None = None
     """Accelerator that the pool offers. Immutable. Absent: a pool of CPUs, of nodes without accelerators.
     Example: `nvidia-h100`."""
+    sharing: DeviceSharing | None = None
+    """How the devices of these nodes are shared. Immutable. Absent: a pod has whole devices alone. With it,
+    `acceleratorShare` of a job is rounded up to slots of one device, and a whole device is all of its
+    slots."""
     node_selector: LabelSelector = LabelSelector()
     """Labels of the nodes that belong to the pool, besides those by which the Accelerator is recognised.
     Empty: every such node of the cluster. A node belongs to one pool; pools that overlap are Stalled."""

@@ -17,7 +17,16 @@ from computegrid.api.base import (
     list_of,
     status_column,
 )
-from computegrid.api.scalars import Count, DecimalString, DNSLabel, Generation, Time, Total, between
+from computegrid.api.scalars import (
+    ComputeUnits,
+    Count,
+    DecimalString,
+    DNSLabel,
+    Generation,
+    Time,
+    Total,
+    between,
+)
 
 
 class DeviceQuota(CamelModel):
@@ -65,13 +74,13 @@ class ComputeUnitQuota(CamelModel):
         ),
     )
 
-    guaranteed: DecimalString = "0"
+    guaranteed: ComputeUnits = "0"
     """Compute units that the queue can always have. Example: `"128"`."""
-    maximum: DecimalString | None = None
+    maximum: ComputeUnits | None = None
     """Compute units that the queue may have in all, borrowed ones included. Absent: no limit."""
-    borrowing_limit: DecimalString | None = None
+    borrowing_limit: ComputeUnits | None = None
     """Compute units that the queue may borrow, beyond `guaranteed`. Absent: no limit."""
-    lending_limit: DecimalString | None = None
+    lending_limit: ComputeUnits | None = None
     """Compute units of `guaranteed` that others may borrow while they are idle. Absent: all of them."""
 
 
@@ -105,10 +114,21 @@ class PreemptionPolicy(CamelModel):
     """Which jobs of this queue are stopped for a job of the same queue."""
     min_run_seconds: Annotated[int, between(0, 604_800)] = 0
     """Seconds that a job of this queue runs before it may be stopped for another one."""
+    preemptible: bool = True
+    """False: jobs of this queue are never stopped for others; the queue then never borrows either."""
 
 
 class ComputeQueueSpec(CamelModel):
     """Place in the tree of queues, share, quotas and rules."""
+
+    cel = (
+        Cel(
+            "!has(self.defaultForNamespaces) || !has(self.namespaces) || size(self.namespaces) == 0"
+            " || self.defaultForNamespaces.all(name, name in self.namespaces)",
+            "`defaultForNamespaces` must be among `namespaces`, as others may not use the queue",
+            ".defaultForNamespaces",
+        ),
+    )
 
     parent_name: DNSLabel | None = None
     """Queue above this one, whose quotas hold for the sum of its children. Absent: a queue at the top."""
@@ -120,14 +140,18 @@ class ComputeQueueSpec(CamelModel):
     compute_units: ComputeUnitQuota = ComputeUnitQuota()
     """Quota over all models, in compute units. It holds besides `quotas`."""
     namespaces: Annotated[tuple[DNSLabel, ...], list_of(256, unique=True)] = ()
-    """Namespaces whose jobs may use the queue. Empty: every namespace. Example: `[research]`."""
+    """Namespaces whose jobs may use the queue; those of a parent do not bind its children. Empty: every
+    namespace. Example: `[research]`."""
+    default_for_namespaces: Annotated[tuple[DNSLabel, ...], list_of(64, unique=True)] = ()
+    """Namespaces that are bound to the queue: their jobs use it when they name no queue, instead of the queue
+    `default`. Where several queues name one, the first by name has it. Example: `[research]`."""
     budget: Budget | None = None
     """What the queue may spend in a period. Absent: no budget."""
     preemption: PreemptionPolicy = PreemptionPolicy()
     """Which running jobs may be stopped for jobs of this queue, and when its own may be."""
     stop_policy: Literal["None", "Hold", "HoldAndDrain"] = "None"
     """`None`: the queue works. `Hold`: no job is admitted; those that run stay. `HoldAndDrain`: no job is
-    admitted and those that run are evicted."""
+    admitted and those that run are evicted. It holds for the queues below as well."""
 
 
 class QueueJobs(CamelModel):
@@ -145,7 +169,8 @@ class DeviceUsage(CamelModel):
     accelerator_name: DNSLabel
     """Accelerator that is meant."""
     devices: Count = 0
-    """Devices that jobs of this queue and of the queues below hold."""
+    """Devices that jobs of this queue and of the queues below hold; shares of one are added up, and the sum
+    is rounded up."""
     borrowed: Count = 0
     """Devices among them that are beyond `guaranteed`."""
 
@@ -170,7 +195,7 @@ class ComputeQueueStatus(CamelModel):
     """The `metadata.generation` that this status is about."""
     conditions: Conditions = ()
     """`Ready`: the queue admits jobs. `Stalled`: a person must act, for example because a parent is
-    missing."""
+    missing. `GuaranteesCovered`: the pools have what is guaranteed to all queues together."""
     jobs: QueueJobs | None = None
     """Jobs of the queue, those of the queues below not included."""
     usage: Annotated[tuple[DeviceUsage, ...], list_of(64, keys=("acceleratorName",))] = ()

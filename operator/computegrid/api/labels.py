@@ -32,6 +32,9 @@ ORIGIN: Final = f"{DOMAIN}/origin"  # uid of the hub's kube-system namespace: tw
 # Annotations: what no selector needs.
 EPOCH: Final = f"{DOMAIN}/epoch"  # of the leader that wrote; a lower one is refused
 
+DEVICES: Final = f"{DOMAIN}/devices"  # of a pod: numbers of the shared devices that it holds, with commas
+CHECKPOINT_TIME: Final = f"{DOMAIN}/checkpoint-time"  # of an AIJob: when it last saved its work
+
 # Recommended labels that other tools group by.
 APP_NAME: Final = "app.kubernetes.io/name"
 APP_INSTANCE: Final = "app.kubernetes.io/instance"

@@ -27,6 +27,18 @@ class TopologyRequest(CamelModel):
     few as can be. `Unconstrained`: anywhere."""
 
 
+class RankGroup(CamelModel):
+    """Groups of consecutive ranks of a pod set that share one domain each, as tensor parallelism wants it."""
+
+    size: Annotated[int, between(2, 20_000)]
+    """Pods of a group: ranks 0 to size-1 are the first; the last group may be smaller. Example: `4`."""
+    level: Annotated[str, text(32, shortest=1, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    """Level of `ComputePool.spec.topologyLevels` of which the pods of one group share a domain. Example:
+    `nvlink`."""
+    mode: Literal["Required", "Preferred"] = "Required"
+    """`Required`: the job waits until every group has a domain. `Preferred`: as many groups as can be."""
+
+
 class DataSet(CamelModel):
     """Data that the job reads, which costs time and money to move."""
 

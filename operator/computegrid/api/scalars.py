@@ -65,6 +65,10 @@ RelativePath = Annotated[str, text(512, shortest=1, pattern=rf"^{_PATH_PART}(/{_
 
 # Exact decimals travel as strings: prices, compute units, petaflops. `computegrid.api.quantity` reads them.
 DecimalString = Annotated[str, text(24, shortest=1, pattern=r"^[0-9]{1,12}(\.[0-9]{1,9})?$")]
+# Compute units of a quota: at most a thousand million, in thousandths.
+ComputeUnits = Annotated[str, text(13, shortest=1, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?$")]
+# A part of one device, in thousandths.
+DeviceShare = Annotated[str, text(5, shortest=3, pattern=r"^0\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9])$")]
 SignedDecimalString = Annotated[str, text(32, shortest=1, pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$")]
 
 # A Kubernetes quantity that a request may have: not negative, no exponent, at most 28 characters.

@@ -1,6 +1,9 @@
 """From a placement to manifests: the pods of a gang and the Service by which they find each other. Pure.
 
-A gang is rendered once per pod set and copied per pod, where only the name, the rank and the node differ.
+A gang is rendered once per pod set and copied per pod, where only the name, the rank and the node differ. A
+gang that grew or shrank is rendered by its whole new placement: pods that stay keep names, indices and ranks,
+and what they were told of the size of the world is what it was when they were made. Elastic frameworks ask
+their rendezvous; `COMPUTEGRID_MIN_POD_SET_SIZE` and `_MAX_POD_SET_SIZE` tell them the bounds.
 Nothing of the user's template is passed through unread: it comes from the typed model, which drops what it
 does not know.
 """
@@ -9,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from computegrid.api import labels
 from computegrid.api.ai_job import AIJob
+from computegrid.api.quantity import decimal_string
 from computegrid.core.decisions import Placement, PodSetPlacement
 from computegrid.render import rendezvous
+from computegrid.state.job_spec import device_units, devices_of_pods
 from computegrid.state.supply import PoolSpec
 from computegrid.state.tables import pod_name, ranks
 
@@ -33,6 +39,8 @@ class Identity:
     epoch: int
     origin: str
     """uid of the hub's kube-system namespace."""
+    queue: str = ""
+    """Queue of the job, where its namespace is bound to another than the one it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class _Set:
     base: Manifest
     first_rank: int
     nodes: tuple[str, ...]
+    devices: tuple[tuple[int, ...], ...]
+    """Shared devices of each pod; empty ones where it has whole devices alone, or none."""
     direct: bool
 
 
@@ -71,6 +81,7 @@ class Gang:
                 base=self._base(placed, pool),
                 first_rank=rank,
                 nodes=tuple(ranks(placed.nodes)),
+                devices=tuple(devices_of_pods(placed)),
                 direct=pool is not None and pool.direct,
             )
             rank += placed.replicas
@@ -112,6 +123,9 @@ class Gang:
         metadata = dict(base["metadata"])
         metadata["name"] = pod_name(self.name, self.identity.uid, pod_set, index, self.identity.attempt)
         metadata["labels"] = {**metadata["labels"], labels.INDEX: str(index), labels.RANK: str(rank)}
+        if rendered.devices[index]:
+            devices = {labels.DEVICES: ",".join(map(str, rendered.devices[index]))}
+            metadata["annotations"] = {**metadata["annotations"], **devices}
         spec = dict(base["spec"])
         env = rendezvous.environment(self.peers, pod_set, index, rank)
         for group in ("initContainers", "containers"):
@@ -145,15 +159,17 @@ class Gang:
         declared = next(p for p in self.job.spec.pod_sets if p.name == placed.name)
         template = declared.template.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec: Manifest = template["spec"]
-        self._override(spec, asks=bool(declared.accelerators_per_pod or declared.compute))
+        asks = declared.accelerators_per_pod or declared.compute or declared.accelerator_share
+        self._override(spec, asks=bool(asks))
         main = spec["containers"][0]
-        if placed.device and placed.devices:
-            _request_devices(main, placed.device, placed.devices)
+        per_device = pool.slots_per_device if pool is not None else 1
+        units = device_units(placed, per_device) if placed.device else 0
+        if placed.device and units:
+            _request_devices(main, placed.device, units)
+        env = self._job_env(placed, per_device)
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
-            has_devices = container is main and bool(placed.devices)
-            container["env"] = (
-                self._job_env(placed) + ([] if has_devices else [_NO_DEVICES]) + container.get("env", [])
-            )
+            has_devices = container is main and bool(units)
+            container["env"] = env + ([] if has_devices else [_NO_DEVICES]) + container.get("env", [])
         spec.setdefault("restartPolicy", "Never")
         spec["automountServiceAccountToken"] = False
         spec["enableServiceLinks"] = False
@@ -165,7 +181,7 @@ class Gang:
             spec["tolerations"] = [dict(t) for t in pool.tolerations]
         if pool is not None and pool.runtime_class:
             spec["runtimeClassName"] = pool.runtime_class
-        own = self._identity_labels() | {labels.POD_SET: placed.name, labels.QUEUE: self.job.spec.queue_name}
+        own = self._identity_labels() | {labels.POD_SET: placed.name, labels.QUEUE: self._queue}
         own[labels.POOL] = placed.pool
         metadata = template.get("metadata") or {}
         annotations = {**metadata.get("annotations", {}), labels.EPOCH: str(self.identity.epoch)}
@@ -197,11 +213,20 @@ class Gang:
             changes.get("env", ())
         )
 
-    def _job_env(self, placed: PodSetPlacement) -> list[Manifest]:
-        """Return the environment that does not depend on the rank."""
+    @property
+    def _queue(self) -> str:
+        return self.identity.queue or self.job.spec.queue_name
+
+    def _job_env(self, placed: PodSetPlacement, per_device: int) -> list[Manifest]:
+        """Return the environment that does not depend on the rank.
+
+        `COMPUTEGRID_DEVICE_SHARE` is the part of its device that a pod has in a pool that shares devices, and
+        1 where it has whole ones. An elastic job gets the fewest pods that its pod set goes on with.
+        """
+        declared = next(p for p in self.job.spec.pod_sets if p.name == placed.name)
         values = {
             "JOB_NAME": self.name,
-            "QUEUE": self.job.spec.queue_name,
+            "QUEUE": self._queue,
             "CLUSTER": self.placement.cluster,
             "POOL": placed.pool,
             "ACCELERATOR": placed.accelerator or "",
@@ -209,6 +234,12 @@ class Gang:
             "ATTEMPT": str(self.identity.attempt),
             "RESUME": "true" if self.identity.attempt else "false",
         }
+        if placed.devices or placed.slots:
+            share = Fraction(placed.slots, per_device) if placed.slots else 1
+            values["DEVICE_SHARE"] = decimal_string(share, places=3)
+        if declared.min_replicas is not None and declared.min_replicas < declared.replicas:
+            values["MIN_POD_SET_SIZE"] = str(declared.min_replicas)
+            values["MAX_POD_SET_SIZE"] = str(declared.replicas)
         checkpoint = self.job.spec.checkpoint
         if checkpoint is not None:
             values["CHECKPOINT_PATH"] = checkpoint.path

@@ -32,7 +32,7 @@ def problem_of(row: JobRow, tables: Tables) -> Problem | None:  # noqa: C901, PL
     job = row.core
     if job is None:
         return Reason.INVALID_SPEC, f"the spec cannot be read: {row.error}"
-    problem = _peers(row) or _queue(job.queue, job.namespace, tables)
+    problem = _peers(row) or _queue(tables.queue_of(row), job.namespace, tables)
     if problem is not None:
         return problem
     if tables.priority(row.priority_class) is None:
@@ -84,10 +84,15 @@ def _queue(name: str, namespace: str, tables: Tables) -> Problem | None:
     spec = record.spec
     if spec is None:
         return Reason.QUEUE_NOT_FOUND, f"ComputeQueue {name} cannot be read: {record.error}"
-    if spec.stop_policy != "None":
+    broken = tables.tree.problem(name)
+    if broken is not None:
+        return Reason.QUEUE_NOT_FOUND, f"ComputeQueue {name} is in no tree: {broken[1]}"
+    stop = tables.tree.stopped_by(name)
+    if stop is not None:
+        above = "" if stop[0] == name else f", above {name},"
         return (
             Reason.QUEUE_STOPPED,
-            f"ComputeQueue {name} has stopPolicy {spec.stop_policy}; it admits again once that is None",
+            f"ComputeQueue {stop[0]}{above} has stopPolicy {stop[1]}; it admits again once that is None",
         )
     if spec.namespaces and namespace not in spec.namespaces:
         return (

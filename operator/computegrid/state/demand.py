@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from computegrid.api.ai_job import AIJob
-from computegrid.api.labels import FINALIZER
-from computegrid.api.quantity import round_up, scaled
-from computegrid.core.decisions import Placement, PodSetPlacement
-from computegrid.core.snapshot import (
-    Alternative,
-    Compute,
-    DataSet,
-    Job,
-    Objective,
-    PodSet,
-    Topology,
-    TopologyMode,
-)
+from computegrid.api.labels import CHECKPOINT_TIME, FINALIZER
+from computegrid.core.decisions import Placement
+from computegrid.core.snapshot import Job
 from computegrid.reasons import ConditionType
 from computegrid.state.conditions import is_true, seconds_of
-from computegrid.state.pods import PodKey, PodRow, pod_requests
+from computegrid.state.job_spec import core_job, read_placement
+from computegrid.state.pods import PodKey, PodRow
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What is used in one second."""
 
-    device_seconds: int
+    device_seconds: Fraction | int
+    """Devices; shares of one are parts."""
     cost: Fraction = Fraction(0)
     """Money, in the grid's currency."""
     energy_kwh: Fraction = Fraction(0)
@@ -77,6 +69,10 @@ class JobRow:
     rates: Usage | None = None
     """What the attempt uses in one second; None until it is worked out."""
     admitted_at: float | None = None
+    resized_at: float | None = None
+    """When the attempt last grew or shrank; what it used before that is in the status."""
+    joining: frozenset[tuple[str, int]] = frozenset()
+    """(pod set, index) of the pods by which the attempt grew, until all of them were ready once."""
     progress_at: float | None = None
     """When its pods were last seen to be all ready, or the attempt began."""
     all_ready: bool = False
@@ -87,6 +83,10 @@ class JobRow:
     """When the API server took pods of this attempt, by (pod set, index): the watch may be slower."""
     removed: set[str] = field(default_factory=set)
     """uids of pods whose deletion was accepted and is not yet seen."""
+    checkpoint_time: str | None = None
+    """When it last saved its work, as its annotation says; nobody has read it yet."""
+    revision: int = 0
+    """Grows with every change of the object or of a pod that the tables take in."""
 
     @property
     def suspended(self) -> bool:
@@ -109,6 +109,22 @@ class JobRow:
         return is_true(self.status, ConditionType.PODS_READY)
 
     @property
+    def saved_at(self) -> float | None:
+        """When its annotation says that it last saved its work, in seconds since the epoch.
+
+        None if it does not say so, or not in a way that can be read.
+        """
+        return _rfc3339(self.checkpoint_time)
+
+    @property
+    def annotation_problem(self) -> str | None:
+        """Why what its annotations say is ignored, and what would be read; None when it is not."""
+        if self.checkpoint_time is None or self.saved_at is not None:
+            return None
+        shown = self.checkpoint_time[:64]
+        return f"annotation {CHECKPOINT_TIME} is ignored: {shown!r} is no time such as 2026-12-24T12:00:00Z"
+
+    @property
     def pending(self) -> bool:
         """Whether it asks for a place."""
         if (
@@ -127,6 +143,15 @@ class JobRow:
         return int((self.status.get("restarts") or {}).get(cause) or 0)
 
 
+def _rfc3339(text: str | None) -> float | None:
+    """Return a time that names its zone as seconds since the epoch; None for anything else."""
+    try:
+        read = datetime.fromisoformat(text or "")
+        return None if read.tzinfo is None else read.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
     """Return the row of a raw AIJob; `known` keeps its memory, and its core within a generation."""
     metadata = raw["metadata"]
@@ -137,6 +162,7 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
         "deleting": "deletionTimestamp" in metadata,
         "finalizers": tuple(metadata.get("finalizers") or ()),
         "spec": raw.get("spec") or {},
+        "checkpoint_time": (metadata.get("annotations") or {}).get(CHECKPOINT_TIME),
     }
     if known is not None:
         if known.generation != generation:
@@ -144,6 +170,7 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
             known.priority_class = common["spec"].get("priorityClassName")
         for name, value in common.items():
             setattr(known, name, value)
+        known.revision += 1
         return known
     status = dict(raw.get("status") or {})
     core, error = _parse(raw)
@@ -163,6 +190,12 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
     placed = status.get("placement") or {}
     row.attempt = int(placed.get("attempt") or 0)
     row.admitted_at = seconds_of(placed.get("admittedTime"))
+    row.resized_at = seconds_of(placed.get("resizedTime"))
+    row.joining = frozenset(
+        (each["name"], each["replicas"] - 1 - number)
+        for each in placed.get("podSets") or ()
+        for number in range(each.get("joining") or 0)
+    )
     return row
 
 
@@ -171,103 +204,3 @@ def _parse(raw: Mapping[str, Any]) -> tuple[Job | None, str | None]:
         return core_job(raw), None
     except ValueError as error:  # pydantic's ValidationError is one
         return None, str(error)
-
-
-def core_job(raw: Mapping[str, Any]) -> Job:
-    """Return a raw AIJob as the core sees it, with priority 0 (the PriorityClass is looked up elsewhere).
-
-    Raises:
-        ValueError: the object does not fit the model, although the API server took it.
-    """
-    metadata, spec = raw["metadata"], AIJob.model_validate(raw).spec
-    place = spec.placement
-    latency = place.latency if place else None
-    return Job(
-        uid=metadata["uid"],
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        queue=spec.queue_name,
-        priority=0,
-        created=seconds_of(metadata.get("creationTimestamp")) or 0.0,
-        pod_sets=tuple(
-            _pod_set(parsed, raw_set)
-            for parsed, raw_set in zip(spec.pod_sets, raw["spec"]["podSets"], strict=True)
-        ),
-        alternatives=tuple(
-            Alternative(
-                name=a.name,
-                accelerators=tuple(a.accelerators or ()),
-                cpu_only=a.cpu_only,
-                after_seconds=a.after_seconds or 0,
-                devices=a.overrides.accelerators_per_pod if a.overrides else None,
-            )
-            for a in spec.alternatives or ()
-        ),
-        objective=Objective(place.objective) if place else Objective.BALANCED,
-        regions=tuple(place.allowed_regions or ()) if place else (),
-        clusters=tuple(place.cluster_names or ()) if place else (),
-        pools=tuple(place.pool_names or ()) if place else (),
-        latency_region=latency.region if latency else None,
-        latency_ms=latency.max_milliseconds if latency else None,
-        data=tuple(DataSet(d.name, d.size_gib, tuple(d.locations)) for d in place.data or ())
-        if place
-        else (),
-        topology=_topology(place.topology) if place else None,
-    )
-
-
-def _topology(spec: Any) -> Topology | None:
-    return Topology(spec.level, TopologyMode(spec.mode)) if spec and spec.level else None
-
-
-def _pod_set(spec: Any, raw: Mapping[str, Any]) -> PodSet:
-    compute = spec.compute
-    return PodSet(
-        name=spec.name,
-        replicas=spec.replicas,
-        min_replicas=spec.min_replicas or spec.replicas,
-        requests=pod_requests(raw["template"]["spec"]),
-        devices=spec.accelerators_per_pod or 0,
-        compute=Compute(compute.precision, scaled(compute.petaflops, 1_000_000, round_up))
-        if compute
-        else None,
-        topology=_topology(spec.topology),
-    )
-
-
-def read_placement(uid: str, status: Mapping[str, Any]) -> Placement | None:
-    """Return the placement that a status holds, or None: this is how a restart learns what was decided."""
-    raw = status.get("placement")
-    if not raw or not raw.get("clusterName"):
-        return None
-    return Placement(
-        job=uid,
-        cluster=raw["clusterName"],
-        alternative=raw.get("alternativeName"),
-        pod_sets=tuple(
-            PodSetPlacement(
-                name=pod_set["name"],
-                replicas=pod_set["replicas"],
-                pool=pod_set.get("poolName") or raw.get("poolName") or "",
-                accelerator=pod_set.get("acceleratorName"),
-                device=pod_set.get("resourceName"),
-                devices=pod_set.get("acceleratorsPerPod") or 0,
-                nodes=tuple((n["name"], n["count"]) for n in pod_set.get("nodes") or ()),
-                domain=pod_set.get("topologyDomain"),
-            )
-            for pod_set in raw.get("podSets") or ()
-        ),
-    )
-
-
-def placed_requests(job: Job, placed: PodSetPlacement) -> tuple[tuple[str, int], ...]:
-    """Return what one pod of a placed pod set holds, devices included."""
-    own = next(p for p in job.pod_sets if p.name == placed.name)
-    if not placed.device or not placed.devices:
-        return own.requests
-    return tuple(sorted((*own.requests, (placed.device, placed.devices))))
-
-
-def with_priority(job: Job, priority: int, not_before: float) -> Job:
-    """Return the job with what the row and the PriorityClass add to its spec."""
-    return replace(job, priority=priority, not_before=not_before)

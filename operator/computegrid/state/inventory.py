@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from computegrid.core.resources import IntArray
-from computegrid.core.snapshot import Pool, Snapshot
+from computegrid.core.resources import IntArray, ResourceIndex
+from computegrid.core.snapshot import Nodes, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,25 @@ class PoolDevices:
         }
 
 
-def pool_devices(snapshot: Snapshot, capacity: IntArray) -> list[PoolDevices]:
-    """Return the inventory of every pool; `capacity` has the shape (N, R) of the snapshot's arrays."""
-    return [_count(pool, snapshot, capacity) for pool in snapshot.pools]
+def pool_devices(
+    pools: Iterable[Pool], index: ResourceIndex, nodes: Nodes, capacity: IntArray
+) -> list[PoolDevices]:
+    """Return the inventory of every pool; `capacity` has the shape (N, R) of the arrays of `nodes`."""
+    return [_count(pool, index, nodes, capacity) for pool in pools]
 
 
-def _count(pool: Pool, snapshot: Snapshot, capacity: IntArray) -> PoolDevices:
-    rows, nodes = pool.rows, snapshot.nodes
+def _count(pool: Pool, index: ResourceIndex, nodes: Nodes, capacity: IntArray) -> PoolDevices:
+    rows = pool.rows
     ready = nodes.ready[rows]  # (n,)
-    column = snapshot.resources.columns.get(pool.device) if pool.device else None
+    column = index.columns.get(pool.device) if pool.device else None
     if column is None:
         allocatable = used = total = np.zeros(len(rows), dtype=np.int64)  # (n,)
     else:
-        allocatable = nodes.allocatable[rows, column]  # (n,)
+        allocatable = nodes.allocatable[rows, column] // pool.slots_per_device  # (n,)
         used = nodes.used[rows, column]  # (n,)
-        total = capacity[rows, column]  # (n,)
+        total = capacity[rows, column] // pool.slots_per_device  # (n,)
+        if pool.slots_per_device > 1 and nodes.slots_used is not None:
+            used = np.count_nonzero(nodes.slots_used[rows], axis=1)  # (n,) a shared device is no longer free
     return PoolDevices(
         cluster=pool.cluster,
         pool=pool.name,

@@ -10,6 +10,7 @@ from computegrid.api import labels
 from computegrid.core.resources import PODS, Requests, requests_of
 from computegrid.reasons import Reason
 from computegrid.state.amounts import request
+from computegrid.state.conditions import seconds_of
 
 PodKey: TypeAlias = tuple[str, str, str]
 """(cluster, namespace, name)."""
@@ -45,6 +46,11 @@ class PodRow:
     """Why it failed; None unless the phase is Failed."""
     exit_code: int | None = None
     message: str = ""
+    leaves_by: float | None = None
+    """When it is to have ended, if its deletion was asked for: the end of its grace period, in seconds since
+    the epoch."""
+    devices: tuple[int, ...] = ()
+    """Numbers of the shared devices that it holds; empty where it holds whole ones, or is not ours."""
 
     @property
     def terminal(self) -> bool:
@@ -70,7 +76,15 @@ def pod_row(cluster: str, raw: Mapping[str, Any]) -> PodRow:
         cause=cause,
         exit_code=exit_code,
         message=_line(message),
+        leaves_by=seconds_of(metadata.get("deletionTimestamp")),
+        devices=_devices(metadata.get("annotations") or {}) if owned else (),
     )
+
+
+def _devices(annotations: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the device numbers that the operator wrote on a pod of its own; none that cannot be read."""
+    words = [word for word in annotations.get(labels.DEVICES, "").split(",") if word]
+    return tuple(int(word) for word in words) if all(w.isdecimal() and len(w) < 5 for w in words) else ()
 
 
 def _line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Supply as rows: MemberCluster, Accelerator, ComputePool and ComputeQueue, read from their raw objects."""
+"""Supply as rows: MemberCluster, Accelerator and ComputePool, read from their raw objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from computegrid.api.accelerator import Accelerator as AcceleratorObject
 from computegrid.api.compute_pool import ComputePool
-from computegrid.api.compute_queue import ComputeQueue
 from computegrid.api.member_cluster import MemberCluster
 from computegrid.api.quantity import round_down, round_up, scaled
 from computegrid.api.selectors import LabelSelector
@@ -92,6 +91,10 @@ class PoolSpec:
     runtime_class: str | None
     direct: bool
     """Bind by `spec.nodeName` instead of through the member's kube-scheduler."""
+    slots_per_device: int = 1
+    """More than 1 where a device plugin shares devices."""
+    slot_resource: str | None = None
+    """Resource name of a slot, where devices are shared."""
 
     def tolerates(self, taints: Iterable[Taint]) -> bool:
         """Whether the pool's pods may run on a node with these taints."""
@@ -105,18 +108,6 @@ def _tolerates(toleration: Mapping[str, Any], taint: Taint) -> bool:
     if toleration.get("operator") == "Exists":
         return key in {"", taint.key}
     return bool(key) and key == taint.key and (toleration.get("value") or "") == taint.value
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSpec:
-    """What a ComputeQueue says."""
-
-    name: str
-    parent: str | None
-    weight: int
-    namespaces: frozenset[str]
-    """Namespaces that may submit; empty means all."""
-    stop_policy: str
 
 
 def cluster_spec(raw: Mapping[str, Any]) -> ClusterSpec:
@@ -191,16 +182,6 @@ def pool_spec(raw: Mapping[str, Any]) -> PoolSpec:
         ),
         runtime_class=spec.runtime_class_name,
         direct=spec.binding == "Direct",
-    )
-
-
-def queue_spec(raw: Mapping[str, Any]) -> QueueSpec:
-    """Return what a raw ComputeQueue says (raises as `cluster_spec`)."""
-    spec = ComputeQueue.model_validate(raw).spec
-    return QueueSpec(
-        name=raw["metadata"]["name"],
-        parent=spec.parent_name,
-        weight=spec.weight,
-        namespaces=frozenset(spec.namespaces or ()),
-        stop_policy=str(spec.stop_policy),
+        slots_per_device=spec.sharing.slots_per_device if spec.sharing else 1,
+        slot_resource=spec.sharing.resource_name if spec.sharing else None,
     )

@@ -5,104 +5,25 @@ One owner, the event loop; every method is a plain call. A table never asks anyb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from computegrid.core.decisions import Placement
-from computegrid.state.demand import JobRow, job_row, placed_requests
+from computegrid.state.demand import JobRow, job_row
+from computegrid.state.job_spec import devices_of_pods, placed_requests
 from computegrid.state.ledger import Ledger
 from computegrid.state.nodes import NodeRow, NodeTable
 from computegrid.state.pods import PodKey, PodRow
+from computegrid.state.queue_rows import DEFAULT_QUEUE, QueueSpec, QueueTree, queue_spec
+from computegrid.state.records import Records, is_newer, is_older
 from computegrid.state.supply import (
     AcceleratorSpec,
     ClusterSpec,
     PoolSpec,
-    QueueSpec,
     accelerator_spec,
     cluster_spec,
     pool_spec,
-    queue_spec,
 )
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Record(Generic[T]):
-    """One object of supply: what it says, or why it cannot be read, and the status it has."""
-
-    name: str
-    uid: str
-    generation: int
-    resource_version: str
-    spec: T | None
-    error: str | None
-    status: dict[str, Any]
-    """The status as the API server has it, or as it was last written."""
-    written_at: float = field(default=float("-inf"))
-    """When it was last written, on the shell's monotonic clock."""
-
-
-class Records(Generic[T]):
-    """All objects of one kind of supply, by name."""
-
-    def __init__(self, parse: Callable[[Mapping[str, Any]], T]) -> None:
-        self._parse = parse
-        self.by_name: dict[str, Record[T]] = {}
-        self._buried: set[str] = set()
-        self.structure = 0
-        """Grows with every change of a spec."""
-
-    def upsert(self, raw: Mapping[str, Any]) -> None:
-        """Insert or replace one object; a spec that cannot be read is kept as its error."""
-        metadata = raw["metadata"]
-        generation, name = int(metadata.get("generation") or 0), metadata["name"]
-        known = self.by_name.get(name)
-        if metadata.get("uid") in self._buried:
-            return
-        if known is not None and is_older(raw, known.resource_version):
-            return
-        if known is not None and known.uid == metadata.get("uid") and known.generation == generation:
-            known.resource_version = str(metadata.get("resourceVersion") or "")
-            return
-        try:
-            spec, error = self._parse(raw), None
-        except ValueError as problem:  # pydantic's ValidationError is one
-            spec, error = None, str(problem)
-        self.by_name[name] = Record(
-            name=name,
-            uid=metadata.get("uid", ""),
-            generation=generation,
-            resource_version=str(metadata.get("resourceVersion") or ""),
-            spec=spec,
-            error=error,
-            status=dict(raw.get("status") or {}),
-        )
-        self.structure += 1
-
-    def delete(self, name: str, uid: str) -> None:
-        """Forget one object that is gone; another one of its name stays, and no older list brings it back."""
-        self._buried.add(uid)
-        known = self.by_name.get(name)
-        if known is not None and known.uid == uid:
-            del self.by_name[name]
-            self.structure += 1
-
-    def replace(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
-        """Make these all there was at `version`; what came after that stays."""
-        seen, buried = set(), set(self._buried)
-        for raw in raws:
-            seen.add(raw["metadata"]["uid"])
-            self.upsert(raw)
-        for name, record in list(self.by_name.items()):
-            if record.uid not in seen and not is_newer(record.resource_version, version):
-                self.delete(name, record.uid)
-        self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
-
-    def specs(self) -> list[T]:
-        """Return what can be read, by name."""
-        return [r.spec for _, r in sorted(self.by_name.items()) if r.spec is not None]
 
 
 class Tables:
@@ -115,6 +36,7 @@ class Tables:
         self.accelerators: Records[AcceleratorSpec] = Records(accelerator_spec)
         self.pools: Records[PoolSpec] = Records(pool_spec)
         self.queues: Records[QueueSpec] = Records(queue_spec)
+        self._tree: tuple[int, QueueTree] = (-1, QueueTree({}))
         self.jobs: dict[str, JobRow] = {}
         self._buried: set[str] = set()
         self.owned: dict[str, dict[PodKey, PodRow]] = {}
@@ -174,13 +96,15 @@ class Tables:
         if row.core is None:
             return
         for pod_set in placement.pod_sets:
-            requests = placed_requests(row.core, pod_set)
-            for index, node in enumerate(ranks(pod_set.nodes)):
+            pool = self.pools.by_name.get(pod_set.pool)
+            per_device = pool.spec.slots_per_device if pool is not None and pool.spec else 1
+            requests = placed_requests(row.core, pod_set, per_device)
+            pods = zip(ranks(pod_set.nodes), devices_of_pods(pod_set), strict=True)
+            for index, (node, devices) in enumerate(pods):
                 name = pod_name(row.name, row.uid, pod_set.name, index, row.attempt)
                 key = (placement.cluster, row.namespace, name)
-                seen = row.pods.get(key)
-                if seen is None:
-                    self.ledger.assume(key, node, requests)
+                if key not in row.pods:
+                    self.ledger.assume(key, node, requests, devices)
 
     def forget(self, row: JobRow) -> None:
         """Take back what was assumed for a job; pods that are there go on being counted until they end."""
@@ -204,6 +128,7 @@ class Tables:
             self.owned.setdefault(uid, {})[row.key] = row
         elif _made_for(job, row):
             job.pods[row.key] = row
+            job.revision += 1
             self.dirty_jobs.add(uid)
 
     def delete_pod(self, key: PodKey, job: str | None) -> None:
@@ -218,6 +143,7 @@ class Tables:
         known = self.jobs.get(job)
         if known is not None:
             self.dirty_jobs.add(job)
+            known.revision += 1
             known.made.pop((pod.owned.pod_set, pod.owned.index), None)
         elif not pods:
             del self.owned[job]
@@ -278,19 +204,21 @@ class Tables:
             return True
         return row.deleting and row.placement.cluster not in self.clusters.by_name
 
+    @property
+    def tree(self) -> QueueTree:
+        """The queues as a tree."""
+        if self._tree[0] != self.queues.structure:
+            specs = {name: record.spec for name, record in self.queues.by_name.items()}
+            self._tree = (self.queues.structure, QueueTree(specs))
+        return self._tree[1]
+
+    def queue_of(self, row: JobRow) -> str:
+        """Return the name of a job's queue: the one it names, or that its namespace is bound to."""
+        return self.tree.queue_of(str(row.spec.get("queueName") or DEFAULT_QUEUE), row.namespace)
+
     def priority(self, name: str | None) -> int | None:
         """Return the value of a PriorityClass, of the default one without a name; None when there is none."""
         return self.default_priority if name is None else self.priorities.get(name)
-
-
-def is_older(raw: Mapping[str, Any], known: str) -> bool:
-    """Whether an object is older than the version that is known: kopf may deliver such after a relist."""
-    return is_newer(known, str(raw["metadata"].get("resourceVersion") or ""))
-
-
-def is_newer(one: str, other: str) -> bool:
-    """Whether one resource version is later than another; numbers since Kubernetes 1.35, others never are."""
-    return one.isdecimal() and other.isdecimal() and int(one) > int(other)
 
 
 def _made_for(job: JobRow, pod: PodRow) -> bool:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from computegrid.api.quantity import decimal, decimal_string
+from computegrid.core.decisions import Placement
 from computegrid.core.resources import CPU
 from computegrid.state.demand import JobRow, Usage
 from computegrid.state.tables import Tables
@@ -18,17 +19,18 @@ from computegrid.state.tables import Tables
 _HOUR = 3600
 
 
-def rates_of(row: JobRow, tables: Tables) -> Usage | None:
-    """Return what a placed job uses in one second; None without a place."""
-    if row.placement is None or row.core is None:
+def rates_of(row: JobRow, tables: Tables, placement: Placement | None = None) -> Usage | None:
+    """Return what a job uses in one second with a placement, its own unless told; None without one."""
+    placement = placement or row.placement
+    if placement is None or row.core is None:
         return None
-    money = watts = Fraction(0)
-    devices = 0
+    money = watts = devices = Fraction(0)
     requests = {pod_set.name: dict(pod_set.requests) for pod_set in row.core.pod_sets}
-    for placed in row.placement.pod_sets:
+    for placed in placement.pod_sets:
         record = tables.pools.by_name.get(placed.pool)
         pool = record.spec if record else None
-        count = placed.replicas * placed.devices
+        per_device = pool.slots_per_device if pool is not None else 1
+        count = placed.replicas * (placed.devices + Fraction(placed.slots, per_device))
         devices += count
         if pool is None:
             continue
@@ -38,7 +40,7 @@ def rates_of(row: JobRow, tables: Tables) -> Usage | None:
         model = tables.accelerators.by_name.get(placed.accelerator or "")
         stated = model.spec.core.watts if model and model.spec else None
         watts += count * Fraction(pool.pue_milli, 1000) * (stated or 0)
-    member = tables.clusters.by_name.get(row.placement.cluster)
+    member = tables.clusters.by_name.get(placement.cluster)
     intensity = member.spec.carbon_g_per_kwh if member and member.spec else None
     kilowatt_hours = watts / 1000 / _HOUR
     return Usage(devices, money / _HOUR, kilowatt_hours, kilowatt_hours * (intensity or 0))
@@ -47,7 +49,7 @@ def rates_of(row: JobRow, tables: Tables) -> Usage | None:
 def added(known: Mapping[str, Any], rates: Usage, seconds: int) -> dict[str, Any]:
     """Return a status's usage with so many seconds at these rates added; it never shrinks."""
     total = dict(known)
-    total["deviceSeconds"] = int(known.get("deviceSeconds") or 0) + rates.device_seconds * seconds
+    total["deviceSeconds"] = int(known.get("deviceSeconds") or 0) + round(rates.device_seconds * seconds)
     for field, rate in (("cost", rates.cost), ("energyKWh", rates.energy_kwh)):
         if rate or field in known:
             sofar = Fraction(decimal(str(known.get(field) or "0")))

@@ -1,25 +1,36 @@
 """The view: tables as one `Snapshot`, rebuilt only where something changed.
 
 What pools consist of (rows, domains, columns) is worked out when nodes, pools or accelerators change; what
-changes with every pod is a handful of rows of two arrays. The arrays are handed out without a copy: the core
-lays its own overlay over `used`, and nothing else writes to them while a cycle decides.
+changes with every pod is a handful of rows of a few arrays. The arrays are handed out without a copy, and
+`Snapshot.revision` tells whether anything in them changed: the core lays its own overlay over them, and
+nothing else writes to them while a cycle decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import numpy as np
 
+from computegrid.core.policy import Policy
 from computegrid.core.resources import BoolArray, IntArray, ResourceIndex
-from computegrid.core.snapshot import Cluster, Job, Nodes, Pool, Queue, Snapshot
-from computegrid.state.acceptance import problem_of
-from computegrid.state.demand import with_priority
+from computegrid.core.snapshot import Cluster, Job, Nodes, Pool, Snapshot
+from computegrid.core.world import World
+from computegrid.state.accounts import Accounts
+from computegrid.state.demand import JobRow
 from computegrid.state.inventory import PoolDevices, pool_devices
-from computegrid.state.nodes import NodeKey, NodeRow
-from computegrid.state.supply import AcceleratorSpec, PoolSpec
+from computegrid.state.leaving import Leaving
+from computegrid.state.lineup import Lineup
+from computegrid.state.nodes import NodeKey
+from computegrid.state.pods import PodKey
+from computegrid.state.pools import PoolMaker
+from computegrid.state.queues import core_queues
+from computegrid.state.slots import Sharing, slots_of
 from computegrid.state.tables import Tables
 
+_HALF_LIFE = Policy().half_life_seconds
 _MOST = 2**62
 """Of anything on one node: what pods claim together may be more than an int64 holds."""
 
@@ -27,45 +38,86 @@ _MOST = 2**62
 class View:
     """The arrays and pools of the last snapshot, kept up to date from what the tables mark as changed."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, *, half_life_seconds: float = _HALF_LIFE) -> None:
+        """`half_life_seconds`: after this long, what queues used counts half in fair share."""
         self._tables = tables
+        self.accounts = Accounts(tables, half_life_seconds)
+        self._lineup = Lineup(tables)
+        self._leaving = Leaving(tables)
         self._built_for: tuple[int, int, int] | None = None
+        self._revision = 0
         self._rows: dict[NodeKey, int] = {}
         self._index = ResourceIndex.of(())
         self._allocatable: IntArray = np.zeros((0, len(self._index)), dtype=np.int64)  # (N, R)
         self._capacity: IntArray = self._allocatable.copy()  # (N, R)
         self._used: IntArray = self._allocatable.copy()  # (N, R)
+        self._releasing: IntArray | None = None  # (N, R)
         self._ready: BoolArray = np.zeros(0, dtype=np.bool_)  # (N,)
+        self._sharing: dict[NodeKey, Sharing] = {}
+        self._slots: tuple[IntArray, IntArray] | None = None  # (N, D) taken, and the part of it that leaves
         self._names: tuple[str, ...] = ()
         self._clusters: tuple[str, ...] = ()
         self._pools: tuple[Pool, ...] = ()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, now: float) -> Snapshot:
         """Return the world as the tables have it now."""
-        return self._supply(jobs=tuple(pending_jobs(self._tables)))
-
-    def inventory(self) -> list[PoolDevices]:
-        """Return what each pool has now."""
-        return pool_devices(self._supply(jobs=()), self._capacity)
-
-    def _supply(self, jobs: tuple[Job, ...]) -> Snapshot:
+        lineup = self._lineup
+        lineup.refresh(now)
+        leaving = self._leaving.refresh(lineup.leaving, now)
+        self._update(leaving)
         tables = self._tables
-        version = (tables.nodes.structure, tables.pools.structure, tables.accelerators.structure)
-        if version != self._built_for:
-            self._rebuild()
-            self._built_for = version
-        self._refresh(tables.nodes.dirty | tables.ledger.dirty)
-        tables.nodes.dirty.clear()
-        tables.ledger.dirty.clear()
-        return Snapshot(
+        known = Snapshot(
             resources=self._index,
-            nodes=Nodes(self._names, self._clusters, self._allocatable, self._used, self._ready),
+            nodes=self._nodes(),
             clusters=self._core_clusters(),
             accelerators=tuple(a.core for a in tables.accelerators.specs()),
             pools=self._pools,
-            queues=tuple(Queue(q.name, q.parent, q.weight) for q in tables.queues.specs()),
-            jobs=jobs,
+            queues=(),
+            jobs=lineup.pending,
+            running=lineup.running,
+            demand=lineup.demand,
+            revision=self._revision,
         )
+        self.accounts.advance(lineup.running, lineup.take_ended(), World(known), now)
+        return replace(known, queues=core_queues(tables, self.accounts, now))
+
+    def job_of(self, row: JobRow) -> Job | None:
+        """Return a job that nobody submitted as the core would see it; None if it cannot be read."""
+        return self._lineup.job_of(row)
+
+    def inventory(self) -> list[PoolDevices]:
+        """Return what each pool has now."""
+        self._update(self._leaving.keys.keys())
+        return pool_devices(self._pools, self._index, self._nodes(), self._capacity)
+
+    def _nodes(self) -> Nodes:
+        slots = self._slots
+        return Nodes(
+            names=self._names,
+            clusters=self._clusters,
+            allocatable=self._allocatable,
+            used=self._used,
+            ready=self._ready,
+            releasing=self._releasing,
+            slots_used=slots[0] if slots is not None else None,
+            slots_releasing=slots[1] if slots is not None and slots[1].any() else None,
+            row_of=self._rows,
+        )
+
+    def _update(self, leaving: AbstractSet[PodKey]) -> None:
+        """Bring the arrays up to date."""
+        tables = self._tables
+        version = (tables.nodes.structure, tables.pools.structure, tables.accelerators.structure)
+        dirty = tables.nodes.dirty | tables.ledger.dirty | self._leaving.take_changed()
+        if version != self._built_for:
+            self._rebuild()
+            self._built_for = version
+            dirty = set(self._rows)
+        tables.nodes.dirty.clear()
+        tables.ledger.dirty.clear()
+        if dirty:
+            self._refresh(dirty, leaving)
+            self._revision += 1
 
     def _core_clusters(self) -> tuple[Cluster, ...]:
         tables = self._tables
@@ -83,13 +135,12 @@ class View:
         )
 
     def _rebuild(self) -> None:
-        """Work out rows, columns and pools anew."""
+        """Work out rows, columns and pools anew; the numbers are zeros until they are refreshed."""
         tables = self._tables
         ordered = sorted(tables.nodes.rows)
         self._rows = {key: row for row, key in enumerate(ordered)}
         self._clusters = tuple(cluster for cluster, _ in ordered)
         self._names = tuple(name for _, name in ordered)
-        accelerators = {a.core.name: a for a in tables.accelerators.specs()}
         nodes = [tables.nodes.rows[key] for key in ordered]
         extended = {name for node in nodes for name in (*node.allocatable, *node.capacity) if "/" in name}
         self._index = ResourceIndex.of(extended)
@@ -97,18 +148,27 @@ class View:
         self._allocatable = np.zeros(shape, dtype=np.int64, order="F")  # (N, R)
         self._capacity = np.zeros(shape, dtype=np.int64, order="F")  # (N, R)
         self._used = np.zeros(shape, dtype=np.int64, order="F")  # (N, R)
+        self._releasing = None
         self._ready = np.zeros(len(ordered), dtype=np.bool_)  # (N,)
-        devices = frozenset(name for a in accelerators.values() for name in a.resource_names)
-        by_cluster: dict[str, list[NodeRow]] = {}
-        for node in nodes:
-            by_cluster.setdefault(node.cluster, []).append(node)
-        self._pools = tuple(
-            self._pool(spec, accelerators, by_cluster.get(spec.cluster, ()), devices)
-            for spec in tables.pools.specs()
-        )
-        self._refresh(ordered)
+        specs = tables.pools.specs()
+        self._pools = PoolMaker(nodes, self._rows, tables.accelerators.specs()).make(specs)
+        self._share(ordered)
 
-    def _refresh(self, keys: Iterable[NodeKey]) -> None:
+    def _share(self, keys: list[NodeKey]) -> None:
+        """Work out which nodes share their devices, and how many of them they have."""
+        self._sharing = {}
+        for pool in self._pools:
+            if pool.slots_per_device == 1 or pool.device is None:
+                continue
+            for row in pool.rows.tolist():
+                slots = self._tables.nodes.rows[keys[row]].capacity.get(pool.device, 0)
+                sharing = Sharing(pool.device, pool.slots_per_device, slots // pool.slots_per_device)
+                self._sharing.setdefault(keys[row], sharing)
+        width = max((each.devices for each in self._sharing.values()), default=0)
+        shape = (len(keys), width)
+        self._slots = (np.zeros(shape, np.int64), np.zeros(shape, np.int64)) if self._sharing else None
+
+    def _refresh(self, keys: Iterable[NodeKey], leaving: AbstractSet[PodKey]) -> None:
         """Write the rows of these nodes again."""
         tables = self._tables
         for key in keys:
@@ -121,91 +181,23 @@ class View:
             used = tables.ledger.used.get(key, {})
             self._used[row] = self._index.vector({name: min(amount, _MOST) for name, amount in used.items()})
             self._ready[row] = node.ready
+            self._refresh_leaving(key, row, leaving)
+        if self._releasing is not None and not self._releasing.any():
+            self._releasing = None
 
-    def _pool(
-        self,
-        spec: PoolSpec,
-        accelerators: dict[str, AcceleratorSpec],
-        nodes: Iterable[NodeRow],
-        devices: frozenset[str],
-    ) -> Pool:
-        accelerator = accelerators.get(spec.accelerator) if spec.accelerator else None
-        unknown = spec.accelerator is not None and accelerator is None
-        members = [] if unknown else [n for n in nodes if in_pool(n, spec, accelerator, devices)]
-        device = _device(members, accelerator)
-        domains, names = _domains(members, [label for _, label in spec.levels])
-        return Pool(
-            name=spec.name,
-            cluster=spec.cluster,
-            accelerator=spec.accelerator,
-            device=device,
-            rows=np.array([self._rows[n.key] for n in members], dtype=np.int64),
-            levels=tuple(name for name, _ in spec.levels),
-            domains=domains,
-            domain_names=names,
-            queues=spec.queues,
-            dedicated=spec.dedicated,
-            unschedulable=spec.unschedulable,
-            spare_nodes=spec.spare_nodes,
-            price_micros_per_device_hour=spec.price_micros_per_device_hour,
-            price_micros_per_cpu_hour=spec.price_micros_per_cpu_hour,
-            pue_milli=spec.pue_milli,
-        )
-
-
-def in_pool(
-    node: NodeRow, spec: PoolSpec, accelerator: AcceleratorSpec | None, devices: frozenset[str]
-) -> bool:
-    """Whether a node of the pool's cluster belongs to the pool.
-
-    An accelerator's nodes are known by its label rules and a resource name of it; without rules the resource
-    name decides. A pool without an accelerator takes the nodes that have no device of any accelerator, not
-    even a broken one (`devices` are the resource names of all).
-    """
-    if not spec.selector.matches(node.labels) or not spec.tolerates(node.taints):
-        return False
-    if accelerator is None:
-        return not any(node.capacity.get(name) for name in devices)
-    if accelerator.selectors and not any(s.matches(node.labels) for s in accelerator.selectors):
-        return False
-    return any(name in node.allocatable for name in accelerator.resource_names)
-
-
-def _device(members: Iterable[NodeRow], accelerator: AcceleratorSpec | None) -> str | None:
-    """Return the resource name that the pool's nodes have: vendors rename theirs, clusters differ."""
-    if accelerator is None:
-        return None
-    members = list(members)
-    for name in accelerator.resource_names:
-        if any(node.capacity.get(name) for node in members):
-            return name
-    return accelerator.resource_names[0]
-
-
-def _domains(members: list[NodeRow], keys: list[str]) -> tuple[IntArray | None, tuple[tuple[str, ...], ...]]:
-    """Return ((n, L) domain codes, names per level).
-
-    A domain is known by its whole path (`rack 1` of `block a` is not `rack 1` of `block b`); a node without
-    the label is a domain of its own.
-    """
-    if not keys:
-        return None, ()
-    codes = np.zeros((len(members), len(keys)), dtype=np.int64, order="F")  # (n, L)
-    paths = [""] * len(members)
-    names: list[tuple[str, ...]] = []
-    for level, key in enumerate(keys):
-        paths = [
-            f"{p}/{n.labels.get(key) or n.name}".lstrip("/") for p, n in zip(paths, members, strict=True)
-        ]
-        known = {path: code for code, path in enumerate(sorted(set(paths)))}
-        codes[:, level] = [known[path] for path in paths]
-        names.append(tuple(known))
-    return codes, tuple(names)
-
-
-def pending_jobs(tables: Tables) -> Iterable[Job]:
-    """Yield the jobs that ask for a place and may have one, with the priority of their class."""
-    for row in tables.jobs.values():
-        if not row.pending or row.core is None or problem_of(row, tables) is not None:
-            continue
-        yield with_priority(row.core, tables.priority(row.priority_class) or 0, row.not_before)
+    def _refresh_leaving(self, key: NodeKey, row: int, leaving: AbstractSet[PodKey]) -> None:
+        """Write what is about to be free on a node, and its slots."""
+        entries = self._tables.ledger.on_node.get(key, {})
+        going = [entries[pod] for pod in entries.keys() & leaving]
+        if going and self._releasing is None:
+            self._releasing = np.zeros_like(self._used, order="F")  # (N, R)
+        if self._releasing is not None:
+            total = np.zeros(len(self._index), dtype=np.int64)  # (R,)
+            for entry in going:
+                total += self._index.vector({name: min(n, _MOST // 1024) for name, n in entry.requests})
+            self._releasing[row] = np.minimum(total, self._used[row])
+        sharing = self._sharing.get(key)
+        if sharing is not None and self._slots is not None:
+            used, releasing = slots_of(entries, leaving, sharing)
+            self._slots[0][row, : sharing.devices] = used
+            self._slots[1][row, : sharing.devices] = releasing
