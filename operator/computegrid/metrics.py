@@ -32,6 +32,10 @@ WAIT_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 
 CYCLE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 
+_UNITS = "/compute-units"
+_BUDGETS = (("moneyMicros", "money", 1_000_000), ("energyWh", "kWh", 1_000), ("carbonG", "kgCO2e", 1_000))
+"""Field of `/v1/queues`, kind, and what makes one of it."""
+
 JOB_STATES = ("pending", "admitted", "running", "suspended", "finished")
 
 
@@ -69,8 +73,25 @@ class Metrics:
         )
         self.restarted = Counter(
             "computegrid_jobs_restarted",
-            "Attempts that ended early; cause is UserError, OutOfMemory, NodeLost, PodEvicted, PodLost, ...",
+            "Attempts that ended early; cause is UserError, OutOfMemory, NodeLost, Preempted, Reclaimed, ...",
             ["queue", "cause"],
+            registry=own,
+        )
+        self.lost_work = Counter(
+            "computegrid_evicted_device_seconds",
+            "Work since the last checkpoint that was lost to evictions; reason is Preempted or Reclaimed.",
+            ["queue", "reason"],
+            registry=own,
+        )
+        self.resized = Counter(
+            "computegrid_jobs_resized",
+            "Elastic jobs that went on with more or fewer pods; reason is Grown or Shrunk.",
+            ["queue", "reason"],
+            registry=own,
+        )
+        self.reservations = Gauge(
+            "computegrid_reservations",
+            "Jobs that a place is kept for until it comes free, as of the last cycle.",
             registry=own,
         )
         self.queue_wait = Histogram(
@@ -96,7 +117,7 @@ class Metrics:
         )
         self.decisions = Counter(
             "computegrid_scheduling_decisions",
-            "Decided jobs; result is placed or unschedulable.",
+            "Decided jobs; result is placed, unschedulable, evicted or resized.",
             ["result"],
             registry=own,
         )
@@ -145,15 +166,19 @@ class StateCollector(Collector):
         tables: Tables,
         inventory: Callable[[], list[PoolDevices]],
         watches: Callable[[], list[Reading]],
+        queues: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
+        """`queues` returns the answer of `/v1/queues`."""
         self._tables = tables
         self._inventory = inventory
         self._watches = watches
+        self._queues = queues
 
     def collect(self) -> Iterator[Metric]:
         """Yield all gauges of state."""
         yield from self._jobs()
         yield self._devices()
+        yield from self._queue_gauges()
         yield from self._members()
 
     def describe(self) -> list[Metric]:
@@ -165,7 +190,7 @@ class StateCollector(Collector):
         reasons: Tally[tuple[str, str]] = Tally()
         oldest: dict[str, float] = {}
         for row in self._tables.jobs.values():
-            queue, state = queue_of(row), state_of(row)
+            queue, state = self._tables.queue_of(row), state_of(row)
             jobs[queue, pool_of(row.placement), state] += 1
             if state == "pending":
                 reasons[queue, waiting_reason(row.status)] += 1
@@ -198,6 +223,55 @@ class StateCollector(Collector):
             values,
         )
 
+    def _queue_gauges(self) -> Iterator[Metric]:
+        devices: dict[tuple[str, ...], float] = {}
+        units: dict[tuple[str, ...], float] = {}
+        shares: dict[tuple[str, ...], float] = {}
+        left: dict[tuple[str, ...], float] = {}
+        for queue in self._queues():
+            name = queue["name"]
+            guaranteed = {each: quota["guaranteed"] for each, quota in queue["quotasMilli"].items()}
+            states = {
+                "held": queue["heldMilli"],
+                "guaranteed": guaranteed,
+                "borrowed": queue["borrowedMilli"],
+            }
+            for state, amounts in states.items():
+                for model, milli in amounts.items():
+                    if model == _UNITS:
+                        units[name, state] = milli / 1000
+                    else:
+                        devices[name, model, state] = milli / 1000
+            shares[name,] = queue["shareMicros"] / 1_000_000
+            for key, kind, scale in _BUDGETS:
+                amount = (queue["budgetLeft"] or {}).get(key)
+                if amount is not None:
+                    left[name, kind] = amount / scale
+        yield _family(
+            "computegrid_queue_devices",
+            "Devices of a queue and those below it; state is held, guaranteed or borrowed.",
+            ("queue", "accelerator", "state"),
+            devices,
+        )
+        yield _family(
+            "computegrid_queue_compute_units",
+            "Compute units of a queue and those below it; state is held, guaranteed or borrowed.",
+            ("queue", "state"),
+            units,
+        )
+        yield _family(
+            "computegrid_queue_share_ratio",
+            "Weighted dominant share of a queue, past use included, by which its turn comes.",
+            ("queue",),
+            shares,
+        )
+        yield _family(
+            "computegrid_queue_budget_left",
+            "What a queue may still spend in this period; kind is money, kWh or kgCO2e.",
+            ("queue", "kind"),
+            left,
+        )
+
     def _members(self) -> Iterator[Metric]:
         up = {
             (name,): float(self._tables.reachable.get(name, False)) for name in self._tables.clusters.by_name
@@ -220,11 +294,6 @@ class StateCollector(Collector):
         for reading in readings:
             restarts.add_metric((reading.cluster, reading.resource), reading.restarts)
         yield restarts
-
-
-def queue_of(row: JobRow) -> str:
-    """Return the queue that a job names."""
-    return str(row.spec.get("queueName") or "default")
 
 
 def waiting_reason(status: Mapping[str, object]) -> str:

@@ -15,6 +15,9 @@ PROVEN = {
     r"make demo( EXIT=1)?": "tests/demo/test_demo.py::test_the_demonstration_ends_by_itself",
     r"make help": "tests/docs/test_pages.py::test_make_help_lists_every_target_and_the_guide_explains_it",
     r"make (verify|test)": ".ci/run",
+    r"kubectl grid (why|plan|pools|queues|defrag|snapshot)\b.*|computegrid replay .*": (
+        "tests/e2e/test_questions.py::test_every_command_answers"
+    ),
 }
 """Commands that are not run here, and what runs them."""
 
@@ -31,6 +34,8 @@ ELSEWHERE = {
     "examples/00-grid/README.md": "tests/e2e/conftest.py::grid_world",
     "manifests/member/README.md": "tests/docs/test_commands.py::test_commands_work[docs/install.md]",
     "CONTRIBUTING.md": "tests/docs/test_commands.py::test_commands_have_a_proof",
+    "docs/scheduling.md": "tests/e2e/test_questions.py::test_every_command_answers",
+    "docs/simulate.md": "tests/simulate/test_command.py::test_commands_of_the_page_work",
 }
 """Pages whose commands are not run as they stand, and what does the same."""
 

@@ -197,7 +197,6 @@ def test_a_namespace_that_the_member_does_not_have(world: World, tenant: str):
     pool = world.pool("north-1", nodes=1, devices=1)
     lonely = world.submit(job("lonely", pod_set(), pool=pool, namespace=tenant))
     found = lonely.wait("Admitted", "False", "NamespaceNotInCluster", timeout=AT_ONCE)
-    assert tenant in found["message"]
     assert "north-1" in found["message"]
     world.make(namespace(tenant), world.apis["north-1"])
     lonely.wait_running()

@@ -180,6 +180,30 @@ def test_state_is_counted_when_it_is_scraped():
     assert value("computegrid_jobs", queue="research", pool="", state="pending") is None
 
 
+def test_queues_are_gauged_by_what_they_answer():
+    queues = [
+        {
+            "name": "vision",
+            "heldMilli": {"nvidia-h100": 8500, "/compute-units": 17_000},
+            "borrowedMilli": {"nvidia-h100": 500},
+            "quotasMilli": {"nvidia-h100": {"guaranteed": 8000}},
+            "shareMicros": 250_000,
+            "budgetLeft": {"ends": 0.0, "moneyMicros": 1_500_000, "energyWh": None, "carbonG": 0},
+        }
+    ]
+    metrics = Metrics()
+    metrics.registry.register(StateCollector(Tables(), list, list, lambda: queues))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"computegrid_queue_{name}", {"queue": "vision"} | labels)
+
+    states = ("held", "guaranteed", "borrowed")
+    assert [value("devices", accelerator="nvidia-h100", state=s) for s in states] == [8.5, 8, 0.5]
+    assert value("compute_units", state="held") == 17
+    assert value("share_ratio") == 0.25
+    assert [value("budget_left", kind=kind) for kind in ("money", "kWh", "kgCO2e")] == [1.5, None, 0]
+
+
 def test_the_states_of_jobs():
     row = job_row(aijob())
     states = [state_of(row)]
@@ -240,7 +264,7 @@ def test_no_label_grows_with_jobs_pods_or_users():
         "verb",
         "code",
     }
-    bounded |= {"step", "result", "-"}
+    bounded |= {"step", "result", "kind", "-"}
     listed = {name for line in text.splitlines()[6:] for name in line.split("|")[3].strip().split(", ")}
     assert listed <= bounded
 

@@ -18,9 +18,10 @@ from computegrid.clusters.memory_store import MemoryStore
 from computegrid.reasons import Reason
 from computegrid.shell.access import ACCELERATORS, KINDS, MEMBER_CLUSTERS, POOLS, QUEUES, Access
 from computegrid.shell.sinks import KindSink
-from computegrid.shell.supply import Supply, queue_verdict
+from computegrid.shell.supply import Supply
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
+from computegrid.state.queues import queue_verdict
 from computegrid.state.tables import Tables
 from computegrid.state.view import View
 from tests.clusters.virtual import virtual
@@ -164,7 +165,23 @@ async def test_the_numbers_of_a_queue():
     await world.look()
     status = world.status("ComputeQueue")
     assert status["jobs"] == {"pending": 1, "admitted": 1}
-    assert status["usage"] == [{"acceleratorName": "nvidia-h100", "devices": 16}]
+    assert status["usage"] == [{"acceleratorName": "nvidia-h100", "devices": 16, "borrowed": 16}]
+    assert status["computeUnits"] == "16"
+
+
+@virtual
+async def test_guarantees_that_the_pools_do_not_have_are_a_condition_of_the_queue():
+    world = World()
+    quotas = [{"acceleratorName": "nvidia-h100", "guaranteed": 99}]
+    raw = world.hub.store.get(QUEUES, "research", None)
+    world.hub.store.update(QUEUES, raw | {"spec": {"quotas": quotas}}, status=False)
+    world.see()
+    await world.look()
+    said = {c["type"]: c for c in world.status("ComputeQueue")["conditions"]}
+    covered = said["GuaranteesCovered"]
+    assert (covered["status"], covered["reason"]) == ("False", "GuaranteesExceedCapacity")
+    assert "guaranteed 99 nvidia-h100, and the pools have " in covered["message"]
+    assert said["Ready"]["status"] == "True"
 
 
 @virtual

@@ -1,4 +1,4 @@
-"""`computegrid`: run the operator, print its version."""
+"""`computegrid`: run the operator, replay a snapshot, simulate a grid, print the version."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from computegrid import __version__
+from computegrid.cli.replay import replay
+from computegrid.cli.simulate import simulate
+from computegrid.cli.simulate_options import add_options
 from computegrid.clusters.errors import ClusterError
 from computegrid.shell import app
 from computegrid.shell.settings import Settings
@@ -24,10 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     operator.add_argument("--kubeconfig", help="kubeconfig of the hub; the pod's service account otherwise")
     operator.add_argument("--context", help="context in the kubeconfig")
     commands.add_parser("version", help="print the version")
+    again = commands.add_parser("replay", help="decide a saved snapshot again and print the decisions")
+    again.add_argument("filename", help="file of `kubectl grid snapshot`; - reads standard input")
+    add_options(commands.add_parser("simulate", help="run a workload through the grid in virtual time"))
     chosen = parser.parse_args(arguments)
     if chosen.command == "version":
         print(__version__)
         return 0
+    if chosen.command == "replay":
+        return replay(chosen.filename)
+    if chosen.command == "simulate":
+        return simulate(chosen)
     return _operator(chosen.kubeconfig, chosen.context)
 
 

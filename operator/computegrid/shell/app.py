@@ -21,6 +21,7 @@ from computegrid.clusters.lease import LeaderElection
 from computegrid.clusters.lease_object import LeaseTimes
 from computegrid.shell import handlers, http, logs
 from computegrid.shell.assembly import Operator
+from computegrid.shell.questions import Desk, Questions
 from computegrid.shell.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,14 +46,26 @@ async def serve(settings: Settings, credentials: Credentials) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     operator = Operator(settings, credentials)
-    runner, port = await http.serve(
-        http.application(operator.metrics.registry, health=operator.health, ready=operator.readiness),
-        settings.http_host,
-        settings.http_port,
+    leadership = Leadership(settings, credentials, operator)
+    questions = Questions(
+        Desk(
+            operator.tables,
+            operator.view,
+            operator.grid.policy,
+            operator.grid.clock,
+            problem=lambda: operator.asked(leadership.leader),
+            seconds=settings.answer_seconds,
+        )
     )
+    application = http.application(
+        operator.metrics.registry,
+        health=operator.health,
+        ready=operator.readiness,
+        routes=questions.routes(),
+    )
+    runner, port = await http.serve(application, settings.http_host, settings.http_port)
     logger.info("computegrid %s serves metrics and probes on port %d", __version__, port)
     lag = asyncio.create_task(_measure_lag(operator))
-    leadership = Leadership(settings, credentials, operator)
     try:
         leadership.seek()
         if await _first_of(leadership.won, stop) is stop:
@@ -62,6 +75,7 @@ async def serve(settings: Settings, credentials: Credentials) -> int:
     finally:
         await leadership.release()
         lag.cancel()
+        questions.close()
         await runner.cleanup()
         await operator.hub_port.close()
 
@@ -107,7 +121,13 @@ class Leadership:
         self._operator = operator
         self._task: asyncio.Task[None] | None = None
         self._port: KubePort | None = None
+        self._election: LeaderElection | None = None
         self._released = False
+
+    @property
+    def leader(self) -> str:
+        """Who leads, as far as is known."""
+        return self._election.holder if self._election is not None else ""
 
     def seek(self) -> None:
         """Take part; without an election the leadership is there at once."""
@@ -116,7 +136,7 @@ class Leadership:
             self._started(0)
             return
         self._port = KubePort(self._credentials, connections=2)
-        election = LeaderElection(
+        self._election = LeaderElection(
             self._port,
             namespace=settings.namespace,
             name=_LEASE_NAME,
@@ -125,7 +145,7 @@ class Leadership:
             on_lost=self._deposed,
             times=LeaseTimes(deadline_seconds=_DEADLINE_SECONDS),
         )
-        self._task = asyncio.create_task(election.run())
+        self._task = asyncio.create_task(self._election.run())
 
     async def release(self) -> None:
         """Let the next one in at once. Whoever calls has stopped writing."""

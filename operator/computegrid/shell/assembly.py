@@ -15,8 +15,8 @@ from computegrid.clusters.credentials import Credentials
 from computegrid.clusters.kube import KubePort
 from computegrid.clusters.reflector import Reflector
 from computegrid.clusters.registry import Registry
-from computegrid.core.policy import Policy
 from computegrid.metrics import Metrics, Reading, StateCollector
+from computegrid.shell import answers
 from computegrid.shell.access import Access
 from computegrid.shell.batcher import Batcher
 from computegrid.shell.events import Recorder
@@ -25,7 +25,7 @@ from computegrid.shell.jobs import Grid, Jobs
 from computegrid.shell.loop import Loop
 from computegrid.shell.members import Members
 from computegrid.shell.orphans import Orphans
-from computegrid.shell.settings import Settings
+from computegrid.shell.settings import Settings, policy_of
 from computegrid.shell.sinks import member_sinks
 from computegrid.shell.supply import Supply
 from computegrid.state.tables import Tables
@@ -45,7 +45,7 @@ class Operator:
         self._settings = settings
         self.hub_port = self._dial("hub", credentials)
         self.tables = Tables()
-        self.view = View(self.tables)
+        self.view = View(self.tables, half_life_seconds=policy_of(settings).half_life_seconds)
         self._batcher = Batcher(
             idle=settings.batch_idle_milliseconds / 1000,
             longest=settings.batch_max_milliseconds / 1000,
@@ -58,7 +58,7 @@ class Operator:
             access=access,
             metrics=self.metrics,
             recorder=self.recorder,
-            policy=Policy(),
+            policy=policy_of(settings),
             clock=time.time,
             wake_at=self._wake_at,
             touch=self._batcher.mark,
@@ -99,7 +99,9 @@ class Operator:
             batcher=self._batcher,
             ready=lambda: self.hub.synced and self.members.settled(),
         )
-        self.metrics.registry.register(StateCollector(self.tables, self.view.inventory, self._readings))
+        self.metrics.registry.register(
+            StateCollector(self.tables, self.view.inventory, self._readings, self._queues)
+        )
         self._tasks: list[asyncio.Task[Any]] = []
         self._leads = False
         self._sick_since: float | None = None
@@ -147,6 +149,13 @@ class Operator:
             ended.append(f"every cycle fails: {self.loop.last_error!r}")
         return ended
 
+    def asked(self, leader: str) -> str:
+        """Return why this replica cannot answer questions now, and who can; empty if it can."""
+        if not self._leads:
+            return f"this replica stands by; {leader or 'nobody yet'} leads: ask again"
+        problems = self.readiness()
+        return f"not all is known yet: {'; '.join(problems)}; ask again" if problems else ""
+
     def readiness(self) -> list[str]:
         """Return what this replica still waits for; one that stands by is ready to take over."""
         if not self._leads:
@@ -180,6 +189,10 @@ class Operator:
                 probe_timeout=self._settings.member_connect_seconds,
             ),
         )
+
+    def _queues(self) -> list[dict[str, Any]]:
+        now = time.time()
+        return answers.queues(self.view.snapshot(now), now, self.grid.policy)
 
     def _readings(self) -> list[Reading]:
         now = time.monotonic()

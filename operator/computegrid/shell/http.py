@@ -1,19 +1,23 @@
-"""The process's own HTTP: `/metrics`, `/healthz`, `/readyz`. Read-only, no secrets, nothing else."""
+"""The process's own HTTP: `/metrics`, `/healthz`, `/readyz`, and the answers below `/v1`. Read-only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from computegrid.shell.questions import LARGEST_BODY
+
 Check = Callable[[], list[str]]
 """Returns what is wrong now, one line each; an empty list is good news."""
 
 
-def application(registry: CollectorRegistry, *, health: Check, ready: Check) -> web.Application:
-    """Return the application that serves metrics and probes.
+def application(
+    registry: CollectorRegistry, *, health: Check, ready: Check, routes: Iterable[web.AbstractRouteDef] = ()
+) -> web.Application:
+    """Return the application that serves metrics, probes and other routes.
 
     Metrics are collected in the event loop's own thread: the tables have one owner, and that is the loop.
     """
@@ -30,10 +34,11 @@ def application(registry: CollectorRegistry, *, health: Check, ready: Check) -> 
 
         return answer
 
-    app = web.Application(client_max_size=1024)
+    app = web.Application(client_max_size=LARGEST_BODY)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", probe(health))  # type: ignore[arg-type]
     app.router.add_get("/readyz", probe(ready))  # type: ignore[arg-type]
+    app.router.add_routes(routes)
     return app
 
 

@@ -11,8 +11,10 @@ import logging
 from collections.abc import Callable
 from time import perf_counter
 
-from computegrid.core.schedule import schedule
+from computegrid.core.snapshot import Running, Snapshot
+from computegrid.core.standing import Standing
 from computegrid.shell.batcher import Batcher
+from computegrid.shell.carrier import Carrier
 from computegrid.shell.jobs import Grid, Jobs
 from computegrid.shell.members import Members
 from computegrid.shell.orphans import Orphans
@@ -41,6 +43,8 @@ class Loop:
         self._grid = grid
         self._view = view
         self._jobs = jobs
+        self._carrier = Carrier(grid, jobs)
+        self._standing = Standing()
         self._members = members
         self._supply = supply
         self._orphans = orphans
@@ -72,8 +76,9 @@ class Loop:
             self._supply.look(now)
             return
         self._touch_waiting_jobs()
-        self._step(now)
-        self._decide(now)
+        looked_at = self._step(now)
+        self._carrier.drain(now)
+        self._decide(looked_at, now)
         self._orphans.look(now)
         self._supply.look(now)
 
@@ -91,34 +96,53 @@ class Loop:
             self._accepted_for = version
             tables.dirty_jobs |= {uid for uid, row in tables.jobs.items() if row.placement is None}
 
-    def _step(self, now: float) -> None:
-        """Do what follows for each job about which something new is known, or for which a time has come."""
+    def _step(self, now: float) -> list[str]:
+        """Do what follows for each job about which something new is known, or whose time has come."""
         tables = self._grid.tables
         dirty, tables.dirty_jobs = tables.dirty_jobs, set()
-        for uid in sorted(dirty | self._grid.timers.due(now)):
+        looked_at = sorted(dirty | self._grid.timers.due(now))
+        for uid in looked_at:
             try:
                 self._jobs.advance(uid, now)
             except Exception:
                 logger.exception("the look at job %s failed; the others go on", uid)
                 self._jobs.stumbled(uid, now)
         self._grid.wake_at(self._grid.timers.next())
+        return looked_at
 
-    def _decide(self, now: float) -> None:
-        """Find places for the jobs that wait."""
+    def _decide(self, looked_at: list[str], now: float) -> None:
+        """Find places for the jobs that wait, and room for those that could grow.
+
+        While the last decisions stand, only what they say of the jobs that were looked at is said again.
+        """
         metrics = self._grid.metrics
         begun = perf_counter()
-        snapshot = self._view.snapshot()
+        snapshot = self._view.snapshot(now)
         metrics.cycle.labels("snapshot").observe(perf_counter() - begun)
-        if not snapshot.jobs:
+        if not snapshot.jobs and not could_grow(snapshot):
+            metrics.reservations.set(0)
             return
         begun = perf_counter()
-        decisions = schedule(snapshot, now=now, policy=self._grid.policy)
+        decisions, new = self._standing.decide(snapshot, now=now, policy=self._grid.policy)
         metrics.cycle.labels("schedule").observe(perf_counter() - begun)
+        self._grid.wake_at(decisions.valid_until)
         begun = perf_counter()
-        for placement in decisions.placements:
-            self._jobs.place(placement, now)
-        for unschedulable in decisions.unschedulable:
-            self._jobs.explain(unschedulable, now)
+        if not new:
+            self._carrier.explain(looked_at, now)
+            return
+        standing, self._standing = self._standing, Standing()  # what was not carried out is decided anew
+        if self._carrier.carry(decisions, now):
+            self._standing = standing
         metrics.cycle.labels("carry").observe(perf_counter() - begun)
-        metrics.decisions.labels("placed").inc(len(decisions.placements))
-        metrics.decisions.labels("unschedulable").inc(len(decisions.unschedulable))
+
+
+def could_grow(snapshot: Snapshot) -> bool:
+    """Whether any job runs with less than it asked for."""
+    return any(not each.fixed and _is_smaller(each) for each in snapshot.running)
+
+
+def _is_smaller(running: Running) -> bool:
+    wanted = {each.name: each.replicas for each in running.job.pod_sets if each.min_replicas < each.replicas}
+    if not wanted:
+        return False
+    return any(each.replicas < wanted.get(each.name, 0) for each in running.placement.pod_sets)

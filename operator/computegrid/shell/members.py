@@ -19,8 +19,8 @@ from computegrid.clusters.registry import Registry
 from computegrid.reasons import Reason
 from computegrid.shell.access import Access
 from computegrid.shell.sinks import SecretSink
-from computegrid.shell.supply import Verdict
 from computegrid.state.conditions import timestamp
+from computegrid.state.queues import Verdict
 from computegrid.state.supply import ClusterSpec
 from computegrid.state.tables import Tables
 

@@ -6,11 +6,12 @@ or has succeeded, with `Stalled` when only a person can help.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from computegrid.api.quantity import decimal_string
-from computegrid.core.decisions import Candidate, Placement
+from computegrid.core.decisions import Candidate, Placement, PodSetPlacement
 from computegrid.reasons import ConditionType as C
 from computegrid.reasons import Reason
 from computegrid.state.conditions import Conditions, find, seconds_of, timestamp
@@ -44,13 +45,22 @@ def refused(row: JobRow, reason: Reason, message: str, now: float) -> None:
     _write(row, conditions)
 
 
-def queued(
-    row: JobRow, reason: Reason, message: str, now: float, candidates: tuple[Candidate, ...] = ()
+_ESTIMATE_SECONDS = 60.0
+"""An estimated start that moves by less, or by less than a tenth of the wait, is not written again."""
+
+
+def queued(  # noqa: PLR0917 - what there is to say
+    row: JobRow,
+    reason: Reason,
+    message: str,
+    now: float,
+    candidates: tuple[Candidate, ...] = (),
+    start: float | None = None,
 ) -> None:
-    """The job waits for a place."""
+    """The job waits for a place; `start` is when it will have one at the latest, if that is known."""
     conditions = _conditions(row, now)
-    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
-    conditions.set(C.QUOTA_RESERVED, False, reason)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, row.annotation_problem or "")
+    conditions.set(C.QUOTA_RESERVED, reason is Reason.AWAITING_EVICTION, reason)
     conditions.set(C.ADMITTED, False, reason, message)
     conditions.set(C.READY, False, Reason.QUEUED, message)
     conditions.set(C.SUSPENDED, False, Reason.RESUMED)
@@ -59,14 +69,25 @@ def queued(
     listed = _candidates(candidates)
     if listed:
         placement["candidates"] = listed
-    _write(row, conditions, placement=placement)
+    estimate = _estimate(row.status.get("estimatedStartTime"), start, now)
+    _write(row, conditions, placement=placement, estimatedStartTime=estimate)
+
+
+def _estimate(said: str | None, start: float | None, now: float) -> str | None:
+    """Return the start to write: the one that was said before unless it moved by much."""
+    known = seconds_of(said)
+    if start is None:
+        return None
+    if known is not None and abs(known - start) < max(_ESTIMATE_SECONDS, (start - now) / 10):
+        return said
+    return timestamp(math.ceil(start))
 
 
 def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
     """The job has a place; its pods are about to be created."""
     conditions = _conditions(row, now)
     where = describe(placement)
-    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, row.annotation_problem or "")
     conditions.set(C.QUOTA_RESERVED, True, Reason.ADMITTED)
     conditions.set(C.ADMITTED, True, Reason.ADMITTED, where)
     conditions.set(C.PODS_READY, False, Reason.STARTING)
@@ -101,13 +122,32 @@ def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
     )
 
 
+def resized(row: JobRow, placement: Placement, now: float) -> None:
+    """The attempt goes on with more or fewer pods; what it used so far is written before that."""
+    conditions = _conditions(row, now)
+    where = describe(placement)
+    conditions.set(C.ADMITTED, True, Reason.ADMITTED, where)
+    if row.was_ready:
+        conditions.set(C.READY, True, Reason.RUNNING, where)
+    written = {
+        **(row.status.get("placement") or {}),
+        "podSets": [_pod_set(p, _joining(row, p.name)) for p in placement.pod_sets],
+        "resizedTime": timestamp(now),
+    }
+    _write(row, conditions, placement=written, pods=pod_counts(row), usage=usage(row, now))
+
+
 def running(row: JobRow, now: float) -> None:
-    """All pods of the attempt are ready."""
+    """All pods of the attempt are ready, those included by which it grew."""
     conditions = _conditions(row, now)
     where = describe(row.placement) if row.placement else ""
     conditions.set(C.PODS_READY, True, Reason.RUNNING)
     conditions.set(C.READY, True, Reason.RUNNING, where)
-    _write(row, conditions, pods=pod_counts(row), startTime=row.status.get("startTime") or timestamp(now))
+    placed = {**(row.status.get("placement") or {})}
+    if row.placement is not None and any(each.get("joining") for each in placed.get("podSets") or ()):
+        placed["podSets"] = [_pod_set(p) for p in row.placement.pod_sets]
+    started = row.status.get("startTime") or timestamp(now)
+    _write(row, conditions, placement=placed, pods=pod_counts(row), startTime=started)
 
 
 def finished(row: JobRow, *, success: bool, reason: Reason, message: str, now: float) -> None:
@@ -140,7 +180,7 @@ def evicted(row: JobRow, reason: Reason, message: str, now: float, *, count: str
 def suspended(row: JobRow, now: float) -> None:
     """The user wants the job to hold nothing."""
     conditions = _conditions(row, now)
-    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, row.annotation_problem or "")
     conditions.set(C.SUSPENDED, True, Reason.SUSPENDED)
     conditions.set(C.QUOTA_RESERVED, False, Reason.SUSPENDED)
     conditions.set(C.ADMITTED, False, Reason.SUSPENDED)
@@ -148,6 +188,16 @@ def suspended(row: JobRow, now: float) -> None:
     conditions.set(C.READY, False, Reason.SUSPENDED, "spec.suspend is true")
     conditions.drop(C.STALLED, C.EVICTED)
     _write(row, conditions, placement={"attempt": row.attempt}, pods=None)
+
+
+def noted(row: JobRow, now: float) -> None:
+    """Say with the acceptance of a job which of its annotations is ignored, if that is not said yet."""
+    known, message = find(row.status, C.ACCEPTED), row.annotation_problem or ""
+    if known is None or known.get("status") != "True" or known.get("message", "") == message:
+        return
+    conditions = _conditions(row, now)
+    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, message)
+    _write(row, conditions)
 
 
 def terminating(row: JobRow, message: str, now: float) -> None:
@@ -166,8 +216,15 @@ def same_reasons(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def pod_counts(row: JobRow) -> dict[str, Any]:
     """Return the pods of the current attempt by phase."""
-    pods = [p for p in row.pods.values() if p.owned is not None and p.owned.attempt == row.attempt]
-    desired = sum(p.replicas for p in row.placement.pod_sets) if row.placement else 0
+    sizes = {p.name: p.replicas for p in row.placement.pod_sets} if row.placement else {}
+    pods = [
+        p
+        for p in row.pods.values()
+        if p.owned is not None
+        and p.owned.attempt == row.attempt
+        and p.owned.index < sizes.get(p.owned.pod_set, 0)
+    ]
+    desired = sum(sizes.values())
     ready = sum(p.ready for p in pods)
     phases = {
         phase.lower(): sum(p.phase == phase for p in pods)
@@ -182,12 +239,19 @@ def used(row: JobRow, now: float) -> None:
     total = usage(row, now)
     if total is not None:
         row.status = {**row.status, "usage": total}
+    placed = row.status.get("placement") or {}
+    if row.placement is not None and placed.get("admittedTime"):
+        sets = [{k: v for k, v in each.items() if k != "nodes"} for each in placed.get("podSets") or ()]
+        times = {"admittedTime": placed["admittedTime"], "endTime": timestamp(now)}
+        last = {"clusterName": row.placement.cluster, **times, "podSets": sets}
+        row.status = {**row.status, "lastAttempt": last}
 
 
 def usage(row: JobRow, now: float) -> dict[str, Any] | None:
     """Return what the job used: what is written, plus the attempt that ends now, from admission on."""
     known = row.status.get("usage") or {}
-    since = seconds_of((row.status.get("placement") or {}).get("admittedTime"))
+    placed = row.status.get("placement") or {}
+    since = seconds_of(placed.get("resizedTime") or placed.get("admittedTime"))
     if row.placement is None or since is None:
         return known or None
     rates = row.rates or Usage(sum(p.replicas * p.devices for p in row.placement.pod_sets))
@@ -207,18 +271,31 @@ def describe(placement: Placement) -> str:
     return f"cluster {placement.cluster}: {', '.join(parts)}{chosen}"
 
 
-def _pod_set(placed: Any) -> dict[str, Any]:
+def _joining(row: JobRow, pod_set: str) -> int:
+    return sum(name == pod_set for name, _ in row.joining)
+
+
+def _pod_set(placed: PodSetPlacement, joining: int = 0) -> dict[str, Any]:
     written = {
         "name": placed.name,
         "replicas": placed.replicas,
+        "joining": joining or None,
         "poolName": placed.pool,
         "acceleratorName": placed.accelerator,
         "resourceName": placed.device,
         "acceleratorsPerPod": placed.devices,
+        "slotsPerPod": placed.slots or None,
         "topologyDomain": placed.domain,
-        "nodes": [{"name": name, "count": count} for name, count in placed.nodes],
+        "nodes": _nodes(placed),
     }
     return {k: v for k, v in written.items() if v is not None}
+
+
+def _nodes(placed: PodSetPlacement) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = [{"name": name, "count": count} for name, count in placed.nodes]
+    for node, devices in zip(nodes, placed.device_indices, strict=False):
+        node["deviceIndices"] = list(devices)
+    return nodes
 
 
 def _candidates(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:

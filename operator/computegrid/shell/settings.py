@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from computegrid.core.policy import Policy
+
 
 class Settings(BaseSettings):
     """What an admin may set; every field is the variable `COMPUTEGRID_<NAME>` and a value of the chart."""
@@ -44,6 +46,36 @@ class Settings(BaseSettings):
     pods_ready_timeout_seconds: int = Field(
         600, ge=10, le=86_400, description="A gang whose pods are not all ready by then is placed anew."
     )
+    share_half_life_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=31_536_000,
+        description="After this long, what a queue used counts half in its fair share.",
+    )
+    recheck_seconds: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="Waiting jobs are decided anew after this long though nothing has changed.",
+    )
+    starvation_seconds: int = Field(
+        21_600,
+        ge=60,
+        le=31_536_000,
+        description="A job that has waited so long has a place drained for it, though no end is known.",
+    )
+    answer_seconds: int = Field(
+        20, ge=1, le=300, description="Longest time that an answer of the HTTP API may take."
+    )
     member_connect_seconds: int = Field(
         5, ge=1, le=300, description="Time-out of the first contact with a member cluster."
+    )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the policy that the settings say."""
+    return Policy(
+        half_life_seconds=float(settings.share_half_life_seconds),
+        recheck_seconds=float(settings.recheck_seconds),
+        starvation_seconds=float(settings.starvation_seconds),
     )

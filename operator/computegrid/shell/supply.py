@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Protocol
@@ -16,23 +15,28 @@ from typing import Any, Protocol
 from computegrid.api.labels import API_VERSION
 from computegrid.api.quantity import decimal_string
 from computegrid.clusters.errors import ClusterError, NotFound
+from computegrid.core.guarantees import guaranteed_in_all
 from computegrid.core.snapshot import Accelerator
-from computegrid.metrics import queue_of, state_of
 from computegrid.reasons import ConditionType, Reason
 from computegrid.shell.access import KINDS, Access
 from computegrid.state.conditions import Conditions
 from computegrid.state.inventory import PoolDevices
-from computegrid.state.supply import AcceleratorSpec, ClusterSpec, PoolSpec, QueueSpec
-from computegrid.state.tables import Record, Tables
+from computegrid.state.queues import (
+    Verdict,
+    guarantees_verdict,
+    jobs_by_queue,
+    queue_numbers,
+    queue_verdict,
+)
+from computegrid.state.records import Record
+from computegrid.state.supply import AcceleratorSpec, ClusterSpec, PoolSpec
+from computegrid.state.tables import Tables
 from computegrid.state.view import View
 
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 """Between two looks at all of supply, while nothing calls for one at once."""
-
-Verdict = tuple[bool | None, Reason, str]
-"""Ready or not (None: not known yet), why, and what helps."""
 
 
 class MemberFacts(Protocol):
@@ -94,9 +98,12 @@ class Supply:
                 pool_verdict(pool, tables, inventory),
                 pool_numbers(pool, tables, inventory),
             )
-        jobs = _jobs_by_queue(tables)
+        jobs, accounts = jobs_by_queue(tables), self._view.accounts
+        guarantees = guaranteed_in_all(self._view.snapshot(now))
         for queue in tables.queues.by_name.values():
-            self._say("ComputeQueue", queue, queue_verdict(queue, tables), jobs.get(queue.name, _NO_JOBS))
+            covered = guarantees_verdict(queue, tables, guarantees)
+            numbers = queue_numbers(queue, accounts, jobs)
+            self._say("ComputeQueue", queue, queue_verdict(queue, tables), numbers, covered)
         for accelerator in tables.accelerators.by_name.values():
             self._say("Accelerator", accelerator, accelerator_verdict(accelerator), {})
         for member in tables.clusters.by_name.values():
@@ -112,7 +119,14 @@ class Supply:
         counted = {"total": len(nodes), "ready": sum(node.ready for node in nodes)}
         return {**self._members.details(record.name), "nodes": counted}
 
-    def _say(self, kind: str, record: Record[Any], verdict: Verdict, numbers: Mapping[str, Any]) -> None:
+    def _say(
+        self,
+        kind: str,
+        record: Record[Any],
+        verdict: Verdict,
+        numbers: Mapping[str, Any],
+        covered: Verdict | None = None,
+    ) -> None:
         now = self._clock()
         ready, reason, message = verdict
         conditions = Conditions(record.status, generation=record.generation, now=now)
@@ -121,6 +135,10 @@ class Supply:
             conditions.set(ConditionType.STALLED, True, reason, message)
         else:
             conditions.drop(ConditionType.STALLED)
+        if covered is not None:
+            conditions.set(ConditionType.GUARANTEES_COVERED, *covered)
+        else:
+            conditions.drop(ConditionType.GUARANTEES_COVERED)
         said = {"observedGeneration": record.generation, "conditions": conditions.listed()}
         merged = {**record.status, **said, **numbers}
         status = {key: value for key, value in merged.items() if value is not None}
@@ -232,57 +250,8 @@ def peak_gigaflops(model: Accelerator | None) -> int | None:
     return known.get("bf16") or known.get("fp16")
 
 
-def queue_verdict(record: Record[QueueSpec], tables: Tables) -> Verdict:
-    """Return whether a queue admits."""
-    spec = record.spec
-    if spec is None:
-        return False, Reason.INVALID_SPEC, f"the spec cannot be read: {record.error}"
-    seen = [record.name]
-    parent = spec.parent
-    while parent is not None:
-        if parent in seen:
-            return False, Reason.QUEUE_CYCLE, f"spec.parentName leads back: {' -> '.join([*seen, parent])}"
-        above = tables.queues.by_name.get(parent)
-        if above is None:
-            text = (
-                f"spec.parentName of {seen[-1]} names {parent}, and there is no such ComputeQueue; create it"
-            )
-            return False, Reason.PARENT_NOT_FOUND, text
-        seen.append(parent)
-        parent = above.spec.parent if above.spec else None
-    if spec.stop_policy != "None":
-        return False, Reason.QUEUE_STOPPED, f"spec.stopPolicy is {spec.stop_policy}"
-    return True, Reason.READY, ""
-
-
 def accelerator_verdict(record: Record[AcceleratorSpec]) -> Verdict:
     """Return whether an accelerator can be read."""
     if record.spec is None:
         return False, Reason.INVALID_SPEC, f"the spec cannot be read: {record.error}"
     return True, Reason.READY, ""
-
-
-_NO_JOBS: Mapping[str, Any] = {"jobs": {"pending": 0, "admitted": 0}, "usage": []}
-
-
-def _jobs_by_queue(tables: Tables) -> dict[str, dict[str, Any]]:
-    """Return the numbers of each queue's status: jobs by state, devices by accelerator."""
-    jobs: dict[str, Counter[str]] = {}
-    devices: dict[str, Counter[str]] = {}
-    for row in tables.jobs.values():
-        state = state_of(row)
-        if state not in {"pending", "admitted", "running"}:
-            continue
-        queue = queue_of(row)
-        jobs.setdefault(queue, Counter())["pending" if state == "pending" else "admitted"] += 1
-        used = devices.setdefault(queue, Counter())
-        for pod_set in row.placement.pod_sets if row.placement else ():
-            if pod_set.devices and pod_set.accelerator:
-                used[pod_set.accelerator] += pod_set.devices * pod_set.replicas
-    return {
-        queue: {
-            "jobs": {"pending": counts["pending"], "admitted": counts["admitted"]},
-            "usage": [{"acceleratorName": name, "devices": n} for name, n in sorted(devices[queue].items())],
-        }
-        for queue, counts in jobs.items()
-    }

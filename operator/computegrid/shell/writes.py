@@ -97,11 +97,13 @@ class Writer:
 
     # -- the pieces
 
-    async def launch(self, row: JobRow, gang: Gang) -> Refusal | None:
-        """Persist a new placement, then create everything that follows from it."""
+    async def launch(
+        self, row: JobRow, gang: Gang, slots: Iterable[tuple[str, int]] | None = None
+    ) -> Refusal | None:
+        """Persist a placement, then create these pods of it, or all."""
         await self.ensure_finalizer(row)
         await self.put_status(row)
-        return await self.create(row, gang, tuple(gang.slots()))
+        return await self.create(row, gang, tuple(gang.slots()) if slots is None else slots)
 
     async def replenish(
         self, row: JobRow, gang: Gang, slots: Iterable[tuple[str, int]], pods: Iterable[PodRow]
