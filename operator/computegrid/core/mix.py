@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 """Used for products of whole numbers below 2**53, which are exact in any order of summation."""
 
 WHOLE = 1 << 20
-"""What the weights of all kinds sum up to, about."""
+"""What the weights of all kinds sum up to where every pod could go to every device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Mix:
                 reach = int(self._supply.devices[self._supply.takes(shape)].sum())
                 self._reach[shape] = reach
             weights.append(self._counts[shape] * everything // reach if reach else 0)
-        total = max(1, sum(weights))
+        total = max(1, sum(self._counts[shape] for shape in shapes))
         return np.array([weight * WHOLE // total for weight in weights], dtype=np.int64)
 
     def _column(
