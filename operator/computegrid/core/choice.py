@@ -16,6 +16,9 @@ from computegrid.core.snapshot import DataSet, Job, Objective
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 
+_MANY = 256
+"""So many lists of fits are remembered at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -36,10 +39,21 @@ class Chooser:
         self._policy = policy
         self._contention = contention_of(world)
         self._scores: dict[tuple[Fit, Objective, tuple[DataSet, ...]], Scored] = {}
+        self._ranked: dict[
+            tuple[int, Objective, tuple[DataSet, ...]], tuple[Sequence[Fit], list[Scored]]
+        ] = {}
+        """By identity of a list of fits: that list, and its fits, best first."""
 
     def ranked(self, job: Job, fits: Sequence[Fit]) -> list[Scored]:
-        """Return the fits, best first."""
-        return sorted((self._score(job, fit) for fit in fits), key=attrgetter("key"))
+        """Return the fits, best first; neither list may change."""
+        key = (id(fits), job.objective, job.data)
+        known = self._ranked.get(key)
+        if known is None:
+            if len(self._ranked) >= _MANY:
+                self._ranked.clear()
+            ranked = sorted((self._score(job, fit) for fit in fits), key=attrgetter("key"))
+            known = self._ranked[key] = (fits, ranked)  # what is kept keeps its identity
+        return known[1]
 
     def candidates(self, scored: Sequence[Scored], misses: Sequence[Miss]) -> tuple[Candidate, ...]:
         """Return the chosen candidate, those that fitted and lost, and then those that did not fit."""

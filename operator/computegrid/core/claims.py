@@ -6,8 +6,9 @@ would take the same place again, for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import TypeAlias
 
 from computegrid.core.candidates import Fit, by_weight
 from computegrid.core.footprint import Footprint, footprint_of, footprint_of_pods
@@ -17,6 +18,9 @@ from computegrid.core.snapshot import Alternative, Job, Reclaim
 from computegrid.core.world import World
 
 _ANY = Alternative(name="")
+
+_Claim: TypeAlias = tuple[str, Footprint]
+"""A queue, and what one of its jobs would take."""
 
 
 class Claims:
@@ -29,36 +33,68 @@ class Claims:
     def __init__(self, world: World, search: Search, quotas: Quotas, jobs: Iterable[Job]) -> None:
         self._world, self._search, self._quotas = world, search, quotas
         known = ((job, world.queues.get(job.queue)) for job in jobs)
-        self._jobs = [job for job, queue in known if queue is not None and queue.reclaim is Reclaim.ANY]
-        self._open: list[tuple[str, Footprint]] | None = None
+        self._jobs = [
+            job
+            for job, queue in known
+            if queue is not None and queue.reclaim is Reclaim.ANY and quotas.is_guaranteed(job.queue)
+        ]
+        self._open: dict[_Claim, bool] | None = None
+        """Whether each hangs on what the whole grid holds, too, and not on the queue's own team alone."""
+        self._teams = {name: quotas.tree.path(name)[-1:] for name in quotas.tree.names}
+        self._seen = 0
+        """The version of the quotas that the open claims were last held against."""
 
     def against(self, job: Job, fit: Fit) -> bool:
         """Tell whether any of them could take this fit back from the job, once it has it."""
-        if self._open is None:
-            self._open = sorted(self._stated())
-        if not self._open:
+        claims = self._standing()
+        if not claims:
             return False
         quotas, version = self._quotas, self._quotas.version
         footprint = footprint_of(self._world, fit)
-        # Until a queue gives something back it does not come to be within its guarantee again.
-        self._open = [claim for claim in self._open if quotas.within_guarantee(*claim)]
         quotas.take(job.queue, footprint)
         found = quotas.gives_way(job.queue) and any(
-            quotas.may_reclaim(name, job.queue, taken, footprint) for name, taken in self._open
+            quotas.may_reclaim(name, job.queue, taken, footprint) for name, taken in claims
         )
         quotas.give_back(job.queue, footprint)
         quotas.undone(version)
         return found
 
-    def _stated(self) -> set[tuple[str, Footprint]]:
+    def _standing(self) -> Collection[_Claim]:
+        """Return the claims of queues that are within their guarantee.
+
+        Until a queue gives something back it does not come to be within its guarantee again.
+        """
+        quotas = self._quotas
+        if self._open is None:
+            self._open = {claim: quotas.hangs_on_all(*claim) for claim in sorted(self._stated())}
+            changed = set(self._teams.values())
+        else:
+            changed = {self._teams.get(name, ()) for name in quotas.changed[self._seen :]}
+        if changed:
+            self._seen = quotas.version
+            self._open = {
+                claim: on_all
+                for claim, on_all in self._open.items()
+                if not (on_all or self._teams[claim[0]] in changed) or quotas.within_guarantee(*claim)
+            }
+        return self._open
+
+    def _stated(self) -> set[_Claim]:
         """Return what the leading pods of each job would take, by queue; the least of each model."""
         least: dict[tuple[str, tuple[str, ...]], Footprint] = {}
-        asked = {(job.queue, job.pod_sets, job.alternatives): job for job in self._jobs}
-        for job in asked.values():
-            if not job.pod_sets or not self._quotas.is_guaranteed(job.queue):
+        alike: dict[object, set[Footprint]] = {}
+        asked = {
+            (job.queue, job.pod_sets, job.alternatives, self._search.rules_of(job)): job for job in self._jobs
+        }
+        for (_, *asks), job in asked.items():
+            if not job.pod_sets:
                 continue
-            sizes = tuple(replace(each, replicas=each.min_replicas) for each in job.pod_sets)
-            for footprint in self._footprints(replace(job, pod_sets=sizes)):
+            wants = tuple(asks)
+            found = alike.get(wants)
+            if found is None:
+                sizes = tuple(replace(each, replicas=each.min_replicas) for each in job.pod_sets)
+                found = alike[wants] = self._footprints(replace(job, pod_sets=sizes))
+            for footprint in found:
                 key = (job.queue, tuple(name for name, _ in footprint))
                 least[key] = min(footprint, least.get(key, footprint))
         return {(queue, footprint) for (queue, _), footprint in least.items()}

@@ -64,6 +64,8 @@ class Free:
             self._coming[~nodes.ready] = 0  # nothing comes on a node that is not ready
         self._slots = free_slots(nodes, snapshot.pools, snapshot.resources.columns)  # (N, D)
         self._coming_slots = _like(self._slots, nodes.slots_releasing)  # (N, D)
+        self._told: tuple[Overlay | None] | None = None
+        """What `coming` said last, until it would say something else."""
 
     def amounts(
         self, column: int, rows: IntArray, taken: tuple[Take, ...] = (), overlay: Overlay | None = None
@@ -98,14 +100,21 @@ class Free:
         return left
 
     def coming(self) -> Overlay | None:
-        """Return what is about to be free, since others are on their way out; None when nothing is."""
-        if self._coming is None or not self._coming.any():
-            return None
-        slots = None if self._coming_slots is None else self._coming_slots.copy()  # (N, D)
-        return Overlay(self._coming.copy("F"), slots)
+        """Return what is about to be free, since others are on their way out; None when nothing is.
+
+        The same object until that changes.
+        """
+        if self._told is None:
+            told = None
+            if self._coming is not None and self._coming.any():
+                slots = None if self._coming_slots is None else self._coming_slots.copy()  # (N, D)
+                told = Overlay(self._coming.copy("F"), slots)
+            self._told = (told,)
+        return self._told[0]
 
     def expect(self, takes: Iterable[Take]) -> None:
         """Count what was decided to be given back in this cycle as about to be free."""
+        self._told = None
         if self._coming is None:
             self._coming = np.zeros_like(self._amounts, order="F")  # (N, R)
         for take in takes:
@@ -126,6 +135,7 @@ class Free:
 
         `device` is the column of the device whose slots the pods take, where they do.
         """
+        self._told = None
         early_slots = self._take_early_slots(take)  # (k, D)
         for column, amount in take.amounts:
             wanted = take.counts * amount  # (k,)

@@ -38,7 +38,7 @@ from computegrid.core.forecast import Forecast, Kept
 from computegrid.core.placing import placed_set
 from computegrid.core.policy import Policy
 from computegrid.core.search import Search
-from computegrid.core.snapshot import Alternative, Job, Running
+from computegrid.core.snapshot import Alternative, Job, Pool, Running
 from computegrid.core.timeline import Timeline
 from computegrid.core.world import World
 
@@ -83,6 +83,8 @@ class Horizon:
         self._forecast = Forecast(world, capacity, running, now, policy)
         self._held: dict[int, Held] = {}
         self._looked = 0
+        self._sums: dict[tuple[str, int], tuple[int, Overlay | None, int]] = {}
+        """By pool and column: the version of the pool, what was about to be free, and the sum of both."""
 
     def placed(self, job: Job, fit: Fit) -> None:
         """Count a placement of the cycle: its place, too, is free again when it has ended."""
@@ -201,11 +203,23 @@ class Horizon:
         coming = self._capacity.coming()
         needs = {}
         for column, amount in lead.demand.amounts:
-            free = self._capacity.free_of(lead.pool, column, coming)  # (n,)
-            needs[column] = amount * count - int(np.maximum(free, 0).sum())
+            needs[column] = amount * count - self._free_in_all(lead.pool, column, coming)
+        if all(need <= 0 for need in needs.values()):
+            return 0
+        if not len(timeline.times):
+            return None
         rows = self._capacity.tree(lead.pool).rows
         enough = timeline.enough_at(rows, needs)
         return None if enough is None else bisect_left(times, enough)
+
+    def _free_in_all(self, pool: Pool, column: int, coming: Overlay | None) -> int:
+        """Return what is free of one resource in a pool, over-used nodes left out."""
+        key, version = (pool.name, column), self._capacity.version(pool)
+        known = self._sums.get(key)
+        if known is None or known[0] != version or known[1] is not coming:
+            free = self._capacity.free_of(pool, column, coming)  # (n,)
+            known = self._sums[key] = (version, coming, int(np.maximum(free, 0).sum()))
+        return known[2]
 
 
 def _first_fit(low: int, high: int, fit_at: Callable[[int], Fit | None]) -> tuple[int, Fit] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from computegrid.core.candidates import Fit
@@ -21,6 +21,9 @@ from computegrid.core.world import World
 from computegrid.reasons import Reason
 
 _DEFAULT = Policy()
+
+_MANY = 256
+"""So many lists of fits are remembered at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class Quotas:
         self._strict: dict[str, Ledger] = {}
         self._ledgers = {name: self._new(name) for name in sorted({*self._stated, *self._supply})}
         self._footprints: dict[Fit, Footprint] = {}
+        self._distinct: dict[int, tuple[Sequence[Fit], tuple[Footprint, ...]]] = {}
+        """By identity of a list of fits: that list, and the footprints in it."""
+        self._over: dict[tuple[str, Footprint], str | None] = {}
+        """By queue and footprint: what is in the way, until anything is counted."""
+        self._guaranteed: dict[str, bool] = {}
         for queue, held in _held(world, running).items():
             self._add(queue, tuple(held.items()))
         self.shares = Shares(self.tree, self._ledgers, policy.half_life_seconds)
@@ -68,6 +76,22 @@ class Quotas:
             return Block(Reason.QUOTA_EXCEEDED, message, self.within_guarantee(job.queue, footprint))
         message = self._spending.blocked(job, fit)
         return None if message is None else Block(Reason.BUDGET_EXCEEDED, message)
+
+    def sifted(self, job: Job, fits: Sequence[Fit]) -> tuple[Sequence[Fit], Block | None]:
+        """Return those fits that no limit keeps from the job, in order, and the first limit met.
+
+        The very list that was handed in is returned where nothing is in the way, and it must not change.
+        """
+        if not self._spending.asks(job):  # then all hangs on the footprint
+            over = {each: self._over_quota(job.queue, each) for each in self._distinct_of(fits)}
+            if not any(over.values()):
+                return fits, None
+            may = [each for each in fits if over[self._footprint(each)] is None]
+            barred = next(each for each in fits if over[self._footprint(each)] is not None)
+            return may, self.blocked(job, barred)
+        blocks = [self.blocked(job, each) for each in fits]
+        may = [each for each, block in zip(fits, blocks, strict=True) if block is None]
+        return may, next((block for block in blocks if block is not None), None)
 
     def asks(self, job: Job) -> tuple[object, ...]:
         """Return all that `blocked` reads of a job besides its queue."""
@@ -121,8 +145,20 @@ class Quotas:
 
     def is_guaranteed(self, queue: str) -> bool:
         """Tell whether anything is guaranteed to the queue, or to one above it."""
+        known = self._guaranteed.get(queue)
+        if known is None:
+            path = self.tree.path(queue)
+            known = any(ledger.has_guarantee(path) for ledger in self._ledgers.values())
+            self._guaranteed[queue] = known
+        return known
+
+    def hangs_on_all(self, queue: str, footprint: Footprint) -> bool:
+        """Tell whether `within_guarantee` reads what the whole grid holds: some dimension has no guarantee.
+
+        Otherwise it reads what the queue and those above it hold, and nothing else.
+        """
         path = self.tree.path(queue)
-        return any(ledger.has_guarantee(path) for ledger in self._ledgers.values())
+        return any(not self._ledgers_of(queue, name)[0].has_guarantee(path) for name, _ in footprint)
 
     def right_of(self, queue: str, footprint: Footprint) -> tuple[str, str, int, int] | None:
         """Return by what guarantee the queue may have so much more.
@@ -177,7 +213,23 @@ class Quotas:
             known = self._footprints[fit] = footprint_of(self._world, fit)
         return known
 
+    def _distinct_of(self, fits: Sequence[Fit]) -> tuple[Footprint, ...]:
+        known = self._distinct.get(id(fits))
+        if known is None:
+            if len(self._distinct) >= _MANY:
+                self._distinct.clear()
+            distinct = tuple(dict.fromkeys(map(self._footprint, fits)))
+            known = self._distinct[id(fits)] = (fits, distinct)  # what is kept keeps its identity
+        return known[1]
+
     def _over_quota(self, queue: str, footprint: Footprint) -> str | None:
+        """Return which limit is in the way of so much more, and None if none is."""
+        key = (queue, footprint)
+        if key not in self._over:
+            self._over[key] = self._limit_in_the_way(queue, footprint)
+        return self._over[key]
+
+    def _limit_in_the_way(self, queue: str, footprint: Footprint) -> str | None:
         path = self.tree.path(queue)
         found: list[tuple[int, bool, bool, str, int]] = []
         for dimension, amount in footprint:
@@ -256,6 +308,7 @@ class Quotas:
         return Ledger(self.tree, quotas, self._supply.get(dimension, 0), lends=lends)
 
     def _add(self, queue: str, footprint: Footprint) -> None:
+        self._over.clear()
         path = self.tree.path(queue)
         for dimension, amount in footprint:
             ledger = self._ledgers.get(dimension)

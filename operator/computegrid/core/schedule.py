@@ -71,7 +71,7 @@ def schedule(snapshot: Snapshot, *, now: float, policy: Policy) -> Decisions:
 class _Tried:
     """What came of one job's alternatives under one overlay."""
 
-    fits: tuple[Fit, ...]
+    fits: Sequence[Fit]
     """Of the first alternative that has any; each may be had."""
     misses: tuple[Miss, ...]
     block: Block | None
@@ -100,6 +100,7 @@ class _Cycle:
         self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now)
         self._no_fit: dict[object, Explanation] = {}
         self._claims = Claims(self.world, self._search, self.quotas, snapshot.jobs)
+        self._left: tuple[Overlay, Overlay, Overlay] | None = None
         self._yielding: list[Job] | None = []
         self._yielded: set[str] = set()
 
@@ -209,17 +210,17 @@ class _Cycle:
         misses: list[Miss] = []
         blocks: list[Block] = []
 
-        def allowed(fit: Fit) -> bool:
-            block = self.quotas.blocked(job, fit)
+        def allowed(fits: Sequence[Fit]) -> Sequence[Fit]:
+            may, block = self.quotas.sifted(job, fits)
             if block is not None:
                 blocks.append(block)
-            return block is None
+            return may
 
         for alternative in alternatives:
             fits, missed = self._search.try_all(job, alternative, overlay, allowed)
             misses += missed
             if fits:
-                return _Tried(tuple(fits), tuple(misses), None)
+                return _Tried(fits, tuple(misses), None)
         return _Tried((), tuple(misses), blocks[0] if blocks else None)
 
     def _place(self, job: Job, tried: _Tried) -> None:
@@ -239,7 +240,7 @@ class _Cycle:
         coming = self._capacity.coming()
         if coming is None:
             return False
-        overlay = coming if held is None else coming.plus(held.overlay)
+        overlay = coming if held is None else self._left_of(coming, held.overlay)
         tried = self._try(job, alternatives, overlay)
         if not tried.fits:
             return False
@@ -249,6 +250,12 @@ class _Cycle:
         where = f"cluster {best.fit.pool.cluster} (pool {best.fit.pool.name})"
         self._hold_ahead(job, best, f"waits for pods in {where} to end, whose place it gets")
         return True
+
+    def _left_of(self, coming: Overlay, held: Overlay) -> Overlay:
+        """Return what is about to be free less what is held; the same object for the same two."""
+        if self._left is None or self._left[0] is not coming or self._left[1] is not held:
+            self._left = (coming, held, coming.plus(held))
+        return self._left[2]
 
     def _preempt(self, job: Job, alternatives: Sequence[Alternative], held: Held | None) -> bool:
         """Have the cheapest victims give way, if the job has a right to that; it starts when they left."""

@@ -6,7 +6,7 @@ jobs costs one gang each, not one for each pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -17,8 +17,8 @@ from computegrid.core.sites import Sites, SitesOf
 from computegrid.core.snapshot import Alternative, Job, PodSet, RankGroup, Topology
 from computegrid.core.world import World
 
-Allowed: TypeAlias = Callable[[Fit], bool]
-"""Whether a job may have what it fits into: quotas and budgets speak here."""
+Allowed: TypeAlias = Callable[[Sequence[Fit]], Sequence[Fit]]
+"""Which of the fits a job may have, in their order: quotas and budgets speak here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class _Kind(Kind):
     wanted: Sizes
     least: Sizes
     leads: tuple[Site, ...]
+    places: dict[str, list[int]]
+    """By cluster: which of those that may lead are there."""
     tried: dict[tuple[str, Overlay | None], tuple[int, Fit | Shortage]] = field(default_factory=dict)
     """By leading pool and overlay: the version of what all pods saw, and what was found."""
     found: dict[Overlay | None, _Found] = field(default_factory=dict)
@@ -43,12 +45,13 @@ class _Found:
     seen: int
     """The changes of capacity that this has seen."""
     results: list[Fit | Shortage]
-    fits: list[Fit] = field(default_factory=list)
+    fits: tuple[Fit, ...] = ()
+    """The same object until one of them changes: what was worked out for it still holds."""
     misses: list[Miss] = field(default_factory=list)
 
     def sort_out(self, kind: _Kind) -> None:
         """Tell fits from misses."""
-        self.fits = [each for each in self.results if isinstance(each, Fit)]
+        self.fits = tuple(each for each in self.results if isinstance(each, Fit))
         self.misses = _misses(kind, self.results)
 
 
@@ -58,6 +61,8 @@ class Search:
     def __init__(self, world: World, capacity: Capacity) -> None:
         self._capacity = capacity
         self._kinds: dict[object, _Kind] = {}
+        self._passing: tuple[Overlay, dict[int, _Found]] | None = None
+        """The last overlay that does not stay for the cycle; what was found under it, by `id` of a kind."""
         self._most: dict[object, tuple[int, int]] = {}
         self._sites = Sites(world)
         self._attempts = Attempts(world, capacity, self._sites)
@@ -68,7 +73,7 @@ class Search:
         alternative: Alternative,
         overlay: Overlay | None = None,
         allowed: Allowed | None = None,
-    ) -> tuple[list[Fit], list[Miss]]:
+    ) -> tuple[Sequence[Fit], list[Miss]]:
         """Return where the job fits and may go, and why it does not fit elsewhere.
 
         All of its pods are tried everywhere first; only where none of that fits and is `allowed` is an
@@ -76,12 +81,16 @@ class Search:
         """
         kind = self._kind_of(job, alternative)
         found = self._found(kind, overlay)
-        fits = [each for each in found.fits if _may(each, allowed)]
+        fits: Sequence[Fit] = found.fits if allowed is None else allowed(found.fits)
         if fits or kind.wanted == kind.least:
             return fits, found.misses
         fewer = [self._try_fewer(kind, lead, overlay, allowed) for lead in kind.leads]
         fits = [each for each in fewer if isinstance(each, Fit) and _may(each, allowed)]
         return fits, _misses(kind, fewer)
+
+    def rules_of(self, job: Job) -> int:
+        """Return one number for all jobs that the filters answer alike, whatever queue they are in."""
+        return self._sites.rules_of(job)
 
     def leads(self, job: Job, alternative: Alternative) -> tuple[Site, ...]:
         """Return the pools that may lead, and what the leading pod set asks for there."""
@@ -114,12 +123,17 @@ class Search:
         if kind is None:
             order = by_weight(job, alternative)
             sites = self._sites.of(job, alternative, order[0])
+            leads = tuple(site for each in sites.by_cluster.values() for site in each)
+            places: dict[str, list[int]] = {}
+            for place, lead in enumerate(leads):
+                places.setdefault(lead.pool.cluster, []).append(place)
             kind = self._kinds[key] = _Kind(
                 job=job,
                 alternative=alternative,
                 order=order,
                 sites=sites,
-                leads=tuple(site for each in sites.by_cluster.values() for site in each),
+                leads=leads,
+                places=places,
                 wanted={pod_set.name: pod_set.replicas for pod_set in order},
                 least={pod_set.name: pod_set.min_replicas for pod_set in order},
             )
@@ -127,21 +141,39 @@ class Search:
 
     def _found(self, kind: _Kind, overlay: Overlay | None) -> _Found:
         """Return what comes of all pods, pool by pool; only clusters that have changed are tried again."""
-        known = kind.found.get(overlay)
+        if overlay is None or overlay.kept:
+            known = kind.found.get(overlay)
+        else:
+            if self._passing is None or self._passing[0] is not overlay:
+                self._passing = (overlay, {})
+            known = self._passing[1].get(id(kind))
         if known is None:
-            results = [self._try_all_pods(kind, lead, overlay) for lead in kind.leads]
+            results = self._tried_anew(kind, overlay)
             known = _Found(self._capacity.changes, results)
             known.sort_out(kind)
             if overlay is None or overlay.kept:
                 kind.found[overlay] = known
+            elif self._passing is not None:
+                self._passing[1][id(kind)] = known  # the search keeps its kinds, so this stays its identity
         elif known.seen != self._capacity.changes:
             changed = self._capacity.changed_since(known.seen)
             known.seen = self._capacity.changes
-            for at, lead in enumerate(kind.leads):
-                if lead.pool.cluster in changed:
-                    known.results[at] = self._try_all_pods(kind, lead, overlay)
-            known.sort_out(kind)
+            places = [place for cluster in changed for place in kind.places.get(cluster, ())]
+            for place in places:
+                known.results[place] = self._try_all_pods(kind, kind.leads[place], overlay)
+            if places:
+                known.sort_out(kind)
         return known
+
+    def _tried_anew(self, kind: _Kind, overlay: Overlay | None) -> list[Fit | Shortage]:
+        """Return what comes of all pods, pool by pool; as without the overlay where it changes nothing."""
+        held_in = self._capacity.held_only_in(overlay) if overlay is not None and overlay.kept else None
+        if held_in is None:
+            return [self._try_all_pods(kind, lead, overlay) for lead in kind.leads]
+        results = list(self._found(kind, None).results)
+        for place in (place for cluster in held_in for place in kind.places.get(cluster, ())):
+            results[place] = self._try_all_pods(kind, kind.leads[place], overlay)
+        return results
 
     def _try_all_pods(self, kind: _Kind, lead: Site, overlay: Overlay | None) -> Fit | Shortage:
         if overlay is not None and not overlay.kept:
@@ -184,21 +216,20 @@ class Search:
         """Return the largest fit on a pool: pod sets grow from their least, one after another."""
         sizes = dict(kind.least)
         best = self._attempts.fit(kind, lead, sizes, overlay)
-        if not isinstance(best, Fit) or (allowed is not None and not allowed(best)):
+        if not isinstance(best, Fit) or not _may(best, allowed):
             return best
         for pod_set in kind.order:
 
             def fit_with(pods: int, name: str = pod_set.name) -> Fit | None:
                 found = self._attempts.fit(kind, lead, sizes | {name: pods}, overlay)
-                may = isinstance(found, Fit) and (allowed is None or allowed(found))
-                return found if isinstance(found, Fit) and may else None
+                return found if isinstance(found, Fit) and _may(found, allowed) else None
 
             sizes[pod_set.name], best = _largest(pod_set.min_replicas, pod_set.replicas, best, fit_with)
         return best
 
 
 def _may(found: Fit | Shortage, allowed: Allowed | None) -> bool:
-    return isinstance(found, Fit) and (allowed is None or allowed(found))
+    return isinstance(found, Fit) and (allowed is None or bool(allowed((found,))))
 
 
 def _misses(kind: _Kind, found: list[Fit | Shortage]) -> list[Miss]:

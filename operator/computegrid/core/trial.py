@@ -157,7 +157,7 @@ class Trial:
     def fits_best(self) -> Fit | None:
         """Return the same with as many pods of an elastic job as the room that is given now holds."""
         claim, search = self.claim, self._parts.search
-        overlay, allowed = self._room.overlay(), self._has_right_to
+        overlay, allowed = self._room.overlay(), self._with_right
         for lead in search.leads(claim.job, claim.alternative):
             if lead.pool is self.lead.pool:
                 fit = search.try_at(claim.job, claim.alternative, lead, overlay, allowed)
@@ -168,6 +168,9 @@ class Trial:
     def _try(self, room: Room) -> Fit | None:
         claim = self.claim
         return self._parts.search.try_at(claim.least, claim.alternative, self.lead, room.overlay())
+
+    def _with_right(self, fits: Sequence[Fit]) -> Sequence[Fit]:
+        return [each for each in fits if self._has_right_to(each)]
 
     def _has_right_to(self, fit: Fit) -> bool:
         if self._parts.quotas.blocked(self.claim.job, fit) is not None:
