@@ -20,15 +20,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from computegrid.core.candidates import Fit
-from computegrid.core.capacity import Capacity, Take
-from computegrid.core.choice import Chooser
-from computegrid.core.placing import placement_of
+from computegrid.core.choice.candidates import Fit
+from computegrid.core.choice.chooser import Chooser
+from computegrid.core.choice.search import Search
 from computegrid.core.policy import Policy
-from computegrid.core.quota import Quotas
+from computegrid.core.queues.queue import Queue, Quota
+from computegrid.core.queues.quota import Quotas
 from computegrid.core.resources import CPU, MEMORY, PODS, ResourceIndex
 from computegrid.core.schedule import schedule
-from computegrid.core.search import Search
 from computegrid.core.snapshot import (
     Accelerator,
     Alternative,
@@ -37,13 +36,13 @@ from computegrid.core.snapshot import (
     Nodes,
     PodSet,
     Pool,
-    Queue,
-    Quota,
     RankGroup,
     Snapshot,
     Topology,
     TopologyMode,
 )
+from computegrid.core.space.capacity import Capacity, Take
+from computegrid.core.space.placing import placement_of
 from computegrid.core.standing import Standing
 from computegrid.core.world import World
 

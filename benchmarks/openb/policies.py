@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.openb.protocol import PolicyMaker, State
 from benchmarks.openb.trace import WHOLE, Task
-from computegrid.core.fragmentation import Packing, PodShape, Spot
-from computegrid.core.mix import Floats
 from computegrid.core.resources import IntArray
+from computegrid.core.space.fragmentation import Packing, PodShape, Spot
+from computegrid.core.space.mix import Floats
 
 _MOST_CPU, _MOST_DEVICES = 128_000, 8_000
 """By which the published rules scale CPU and devices, in thousandths."""

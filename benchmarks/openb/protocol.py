@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.openb.trace import WHOLE, Cluster, Task
-from computegrid.core.fragmentation import Spot
 from computegrid.core.resources import BoolArray, IntArray
+from computegrid.core.space.fragmentation import Spot
 
 ARRIVAL = 1.3
 SEEDS = range(42, 52)

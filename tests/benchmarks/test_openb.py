@@ -12,7 +12,7 @@ from benchmarks.openb.policies import POLICIES
 from benchmarks.openb.protocol import State, arrivals, experiment
 from benchmarks.openb.published import AT_CAPACITY
 from benchmarks.openb.trace import DATA, Cluster, Task, is_there, read_cluster, read_tasks, workloads
-from computegrid.core.fragmentation import Spot
+from computegrid.core.space.fragmentation import Spot
 
 WHOLE, HALF, BIG = Task(1000, 100, 1, 1000), Task(1000, 100, 1, 500), Task(1000, 100, 1, 700)
 PLAIN, FOUR, PICKY = Task(1000, 100), Task(4000, 100, 4, 1000), Task(1000, 100, 1, 1000, ("B",))

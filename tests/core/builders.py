@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import CPU, MEMORY, PODS, ResourceIndex, requests_of
 from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import (
@@ -18,7 +19,6 @@ from computegrid.core.snapshot import (
     Nodes,
     PodSet,
     Pool,
-    Queue,
     Running,
     Snapshot,
     Topology,

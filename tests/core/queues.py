@@ -9,10 +9,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from computegrid.core.decisions import Placement, PodSetPlacement
-from computegrid.core.footprint import UNITS, Footprint
 from computegrid.core.policy import Policy
-from computegrid.core.quota import Quotas
-from computegrid.core.snapshot import Accelerator, Job, Queue, Quota, Running
+from computegrid.core.queues.footprint import UNITS, Footprint
+from computegrid.core.queues.queue import Queue, Quota
+from computegrid.core.queues.quota import Quotas
+from computegrid.core.snapshot import Accelerator, Job, Running
 from computegrid.core.world import World
 from tests.core.builders import DEVICES, NOW, make_job, make_nodes, make_pool, make_snapshot
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from computegrid.core.decisions import Decisions, Placement, PodSetPlacement
-from computegrid.core.placing import takes_of
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue, Quota
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Job, Queue, Quota, Running, Snapshot
+from computegrid.core.snapshot import Job, Running, Snapshot
+from computegrid.core.space.placing import takes_of
 from computegrid.core.world import World
 from tests.core.builders import GPU, NOW, PoolSpec, make_job, make_pod_set, make_pool, make_snapshot
 

@@ -10,16 +10,14 @@ import pytest
 
 from computegrid.core.archive import Archive, ArchiveError, decisions_json, dump, load
 from computegrid.core.policy import OBJECTIVES, Policy, Weights
+from computegrid.core.queues.queue import Budget, Queue, Quota
 from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import (
     Alternative,
-    Budget,
     Compute,
     DataSet,
     Link,
     Objective,
-    Queue,
-    Quota,
     RankGroup,
     Running,
     Shape,

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity
+from computegrid.core.choice.search import Search
 from computegrid.core.policy import Policy
-from computegrid.core.quota import Quotas
-from computegrid.core.search import Search
-from computegrid.core.snapshot import Accelerator, Alternative, Budget, Queue
+from computegrid.core.queues.queue import Budget, Queue
+from computegrid.core.queues.quota import Quotas
+from computegrid.core.snapshot import Accelerator, Alternative
+from computegrid.core.space.capacity import Capacity
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 from tests.core.builders import (

@@ -8,11 +8,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.course import Course
-from computegrid.core.defragmentation import Gain, Proposal, proposals
+from computegrid.core.ahead.course import Course
 from computegrid.core.policy import Policy
+from computegrid.core.questions.defragmentation import Gain, Proposal, proposals
+from computegrid.core.queues.queue import Queue
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Queue, Running, Snapshot
+from computegrid.core.snapshot import Running, Snapshot
 from tests.core.builders import (
     GPU,
     NOW,

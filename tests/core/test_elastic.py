@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from computegrid.core.capacity import Capacity
-from computegrid.core.course import Course
+from computegrid.core.ahead.course import Course
 from computegrid.core.decisions import Decisions, Placement, PodSetPlacement
 from computegrid.core.policy import Policy
-from computegrid.core.resizing import droppable, split
+from computegrid.core.queues.queue import Budget, Queue, Quota
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Budget, Queue, Quota, RankGroup, Running
+from computegrid.core.snapshot import RankGroup, Running
+from computegrid.core.space.capacity import Capacity
 from computegrid.core.world import World
+from computegrid.core.yielding.resizing import droppable, split
 from computegrid.reasons import Reason
 from tests.core.builders import GPU, NOW, make_job, make_nodes, make_pod_set, make_pool, required, use
 from tests.core.scenes import H100, decided, elastic, evicted, node, queue, running, scene, shrunk

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.footprint import UNITS
 from computegrid.core.policy import Policy
-from computegrid.core.snapshot import Accelerator, Queue
+from computegrid.core.queues.footprint import UNITS
+from computegrid.core.queues.queue import Queue
+from computegrid.core.snapshot import Accelerator
 from tests.core.builders import DEVICES, decide, make_nodes, make_pool
 from tests.core.queues import A100, H100, ONE_UNIT, devices, job_of, limits, make_quotas, make_running, queue
 

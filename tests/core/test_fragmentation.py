@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.cutting import MICRO, slot_values
-from computegrid.core.fragmentation import Packing, PodShape, Spot
+from computegrid.core.space.cutting import MICRO, slot_values
+from computegrid.core.space.fragmentation import Packing, PodShape, Spot
 
 SHARED = 10
 

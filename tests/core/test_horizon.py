@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from computegrid.core.capacity import Capacity
-from computegrid.core.course import Course
+from computegrid.core.ahead.course import Course
+from computegrid.core.ahead.horizon import Horizon
+from computegrid.core.choice.search import Search
 from computegrid.core.decisions import Decisions
-from computegrid.core.horizon import Horizon
 from computegrid.core.policy import Policy
 from computegrid.core.schedule import schedule
-from computegrid.core.search import Search
 from computegrid.core.snapshot import Alternative, Job, Snapshot
+from computegrid.core.space.capacity import Capacity
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 from tests.core.builders import (

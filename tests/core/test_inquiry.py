@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.changes import ChangeKind, starts_in
-from computegrid.core.course import applied
-from computegrid.core.inquiry import Answer, Position, Standing, inquire, to_json, what_if
+from computegrid.core.ahead.course import applied
 from computegrid.core.policy import Policy
+from computegrid.core.questions.changes import ChangeKind, starts_in
+from computegrid.core.questions.inquiry import Answer, Position, Standing, inquire, to_json, what_if
+from computegrid.core.queues.queue import Queue, Quota, WithinQueue
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Alternative, Job, Queue, Quota, Snapshot, WithinQueue
+from computegrid.core.snapshot import Alternative, Job, Snapshot
 from computegrid.reasons import Reason
 from tests.core.builders import (
     NOW,

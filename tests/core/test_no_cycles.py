@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.course import Course
+from computegrid.core.ahead.course import Course
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue, Quota, Reclaim, WithinQueue
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Queue, Quota, RankGroup, Reclaim, Snapshot, WithinQueue
+from computegrid.core.snapshot import RankGroup, Snapshot
 from computegrid.reasons import Reason
 from tests.core.builders import NOW, make_job, make_pod_set, make_pool, make_snapshot, required
 from tests.core.scenes import H100, queue

@@ -7,9 +7,10 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.ordering import in_turn
-from computegrid.core.quota import Quotas
-from computegrid.core.snapshot import Job, Queue
+from computegrid.core.queues.ordering import in_turn
+from computegrid.core.queues.queue import Queue
+from computegrid.core.queues.quota import Quotas
+from computegrid.core.snapshot import Job
 from tests.core.builders import NOW, decide, make_nodes, make_pool
 from tests.core.queues import devices, job_of, limits, make_quotas, queue, trees
 

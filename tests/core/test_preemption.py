@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from computegrid.core.snapshot import Queue, Quota, WithinQueue
+from computegrid.core.queues.queue import Queue, Quota, WithinQueue
 from computegrid.reasons import Reason
 from tests.core.builders import NOW, make_cluster, make_job, make_nodes, make_pod_set, make_pool, required
 from tests.core.scenes import H100, HOUR, decided, elastic, evicted, node, queue, running, shrunk

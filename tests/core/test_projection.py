@@ -8,13 +8,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity
-from computegrid.core.course import Course, applied
+from computegrid.core.ahead.course import Course, applied
+from computegrid.core.ahead.projection import Quantile, project
 from computegrid.core.decisions import Decisions, Eviction
 from computegrid.core.policy import Policy
-from computegrid.core.projection import Quantile, project
 from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import Alternative, Snapshot
+from computegrid.core.space.capacity import Capacity
 from computegrid.reasons import Reason
 from tests.core.builders import GPU, NOW, make_job, make_nodes, make_pod_set, make_pool, make_snapshot
 from tests.core.test_horizon import big, busy, small, world

@@ -9,11 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity, Take
 from computegrid.core.decisions import Decisions
-from computegrid.core.demand import demand_of
-from computegrid.core.gang import largest_gang, plan
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import CPU, MEMORY, PODS
 from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import (
@@ -21,13 +19,15 @@ from computegrid.core.snapshot import (
     Job,
     Objective,
     Pool,
-    Queue,
     RankGroup,
     Snapshot,
     Topology,
     TopologyMode,
 )
-from computegrid.core.topology import domain_tree
+from computegrid.core.space.capacity import Capacity, Take
+from computegrid.core.space.demand import demand_of
+from computegrid.core.space.gang import largest_gang, plan
+from computegrid.core.space.topology import domain_tree
 from tests.core.builders import (
     DEVICES,
     GIB,

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity
-from computegrid.core.footprint import UNITS
-from computegrid.core.guarantees import Guarantees, guaranteed_in_all
-from computegrid.core.ledger import Ledger
-from computegrid.core.queue_tree import QueueTree
-from computegrid.core.quota import Quotas
+from computegrid.core.choice.search import Search
+from computegrid.core.queues.footprint import UNITS
+from computegrid.core.queues.guarantees import Guarantees, guaranteed_in_all
+from computegrid.core.queues.ledger import Ledger
+from computegrid.core.queues.queue import Queue, Quota
+from computegrid.core.queues.queue_tree import QueueTree
+from computegrid.core.queues.quota import Quotas
 from computegrid.core.resources import CPU, PODS
-from computegrid.core.search import Search
-from computegrid.core.snapshot import Accelerator, Alternative, Queue, Quota, Running
+from computegrid.core.snapshot import Accelerator, Alternative, Running
+from computegrid.core.space.capacity import Capacity
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 from tests.core.builders import (

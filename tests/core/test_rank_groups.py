@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Room
 from computegrid.core.decisions import PodSetPlacement
-from computegrid.core.gang import largest_gang, plan
 from computegrid.core.snapshot import Pool, RankGroup, Topology, TopologyMode
-from computegrid.core.topology import domain_tree
+from computegrid.core.space.capacity import Room
+from computegrid.core.space.gang import largest_gang, plan
+from computegrid.core.space.topology import domain_tree
 from computegrid.reasons import Reason
 from tests.core.builders import (
     PoolSpec,

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core import making_room, victim_sets
-from computegrid.core.footprint import footprint_of_placement
 from computegrid.core.policy import Policy
-from computegrid.core.quota import Quotas
+from computegrid.core.queues.footprint import footprint_of_placement
+from computegrid.core.queues.queue import Reclaim, WithinQueue
+from computegrid.core.queues.quota import Quotas
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Reclaim, Snapshot, WithinQueue
+from computegrid.core.snapshot import Snapshot
 from computegrid.core.world import World
+from computegrid.core.yielding import making_room, victim_sets
 from computegrid.reasons import Reason
 from tests.core.builders import NOW, make_job, make_pool, required
 from tests.core.scenes import HOUR, decided, elastic, evicted, node, queue, running, scene, shrunk

@@ -8,8 +8,9 @@ import pytest
 
 from computegrid.core.decisions import Placement
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Accelerator, Alternative, Compute, Queue
+from computegrid.core.snapshot import Accelerator, Alternative, Compute
 from computegrid.reasons import Reason
 from tests.core.builders import (
     NOW,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Capacity, Overlay, Take
 from computegrid.core.decisions import Placement
-from computegrid.core.demand import demand_of
-from computegrid.core.placing import takes_of
 from computegrid.core.policy import Policy
 from computegrid.core.resources import CPU
 from computegrid.core.schedule import schedule
-from computegrid.core.slots import choose, pods_held
 from computegrid.core.snapshot import Accelerator, Alternative, Job, Running, Shape
+from computegrid.core.space.capacity import Capacity, Overlay, Take
+from computegrid.core.space.demand import demand_of
+from computegrid.core.space.placing import takes_of
+from computegrid.core.space.slots import choose, pods_held
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 from tests.core.builders import (

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from computegrid.core.policy import Policy
-from computegrid.core.snapshot import Alternative, Budget, Queue, Running, Snapshot
+from computegrid.core.queues.queue import Budget, Queue
+from computegrid.core.snapshot import Alternative, Running, Snapshot
 from computegrid.core.standing import Standing
 from tests.core import builders as b
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.course import Course
+from computegrid.core.ahead.course import Course
 from computegrid.core.decisions import Decisions, Placement
 from computegrid.core.policy import Policy
 from computegrid.core.schedule import schedule

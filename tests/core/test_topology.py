@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.capacity import Room
 from computegrid.core.decisions import Placement
-from computegrid.core.gang import plan
 from computegrid.core.snapshot import Job, Pool, Topology
-from computegrid.core.topology import domain_tree
+from computegrid.core.space.capacity import Room
+from computegrid.core.space.gang import plan
+from computegrid.core.space.topology import domain_tree
 from computegrid.reasons import Reason
 from tests.core.builders import (
     PoolSpec,

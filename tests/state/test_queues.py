@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computegrid.api.compute_queue import ComputeQueueStatus
-from computegrid.core.guarantees import guaranteed_in_all
-from computegrid.core.snapshot import Queue, Quota, Reclaim, WithinQueue
+from computegrid.core.queues.guarantees import guaranteed_in_all
+from computegrid.core.queues.queue import Queue, Quota, Reclaim, WithinQueue
 from computegrid.reasons import Reason
 from computegrid.state.acceptance import problem_of
 from computegrid.state.queue_rows import QueueTree, period_of, queue_spec

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from computegrid.core.candidates import Fit, Miss, rules_of
-from computegrid.core.capacity import Capacity, Overlay
-from computegrid.core.choice import Chooser, Scored
-from computegrid.core.claims import Claims
+from computegrid.core.ahead.horizon import Held, Horizon
+from computegrid.core.choice.candidates import Fit, Miss, rules_of
+from computegrid.core.choice.chooser import Chooser, Scored
+from computegrid.core.choice.explain import Explainer, Explanation
+from computegrid.core.choice.search import Search
 from computegrid.core.decisions import (
     Decisions,
     Eviction,
@@ -22,17 +23,16 @@ from computegrid.core.decisions import (
     Resize,
     Unschedulable,
 )
-from computegrid.core.elastic import grown
-from computegrid.core.explain import Explainer, Explanation
-from computegrid.core.horizon import Held, Horizon
-from computegrid.core.ordering import in_turn
-from computegrid.core.placing import placement_of
 from computegrid.core.policy import Policy
-from computegrid.core.preemption import Preemption, Preemptor
-from computegrid.core.quota import Block, Quotas
-from computegrid.core.search import Search
+from computegrid.core.queues.ordering import in_turn
+from computegrid.core.queues.quota import Block, Quotas
 from computegrid.core.snapshot import Alternative, Job, Snapshot
+from computegrid.core.space.capacity import Capacity, Overlay
+from computegrid.core.space.placing import placement_of
 from computegrid.core.world import World
+from computegrid.core.yielding.claims import Claims
+from computegrid.core.yielding.elastic import grown
+from computegrid.core.yielding.preemption import Preemption, Preemptor
 from computegrid.reasons import Reason
 
 _ANY = Alternative(name="")

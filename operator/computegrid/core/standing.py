@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from computegrid.core.decisions import Decisions
 from computegrid.core.policy import Policy
+from computegrid.core.queues.queue import Queue
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Queue, Running, Snapshot
+from computegrid.core.snapshot import Running, Snapshot
 
 
 class Standing:

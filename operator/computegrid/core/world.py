@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from computegrid.core.slots import width_of
-from computegrid.core.snapshot import Accelerator, Cluster, Link, Pool, Queue, Snapshot
+from computegrid.core.queues.queue import Queue
+from computegrid.core.snapshot import Accelerator, Cluster, Link, Pool, Snapshot
+from computegrid.core.space.slots import width_of
 
 
 class World:

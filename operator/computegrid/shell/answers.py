@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from computegrid.core.defragmentation import proposals
-from computegrid.core.footprint import footprint_of_placement
 from computegrid.core.policy import Policy
-from computegrid.core.quota import Quotas
-from computegrid.core.snapshot import Pool, Queue, Running, Snapshot
+from computegrid.core.questions.defragmentation import proposals
+from computegrid.core.queues.footprint import footprint_of_placement
+from computegrid.core.queues.queue import Queue
+from computegrid.core.queues.quota import Quotas
+from computegrid.core.snapshot import Pool, Running, Snapshot
 from computegrid.core.world import World
 from computegrid.reasons import ConditionType, Reason
 from computegrid.state.conditions import find

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from computegrid.api.ai_job import AIJob
 from computegrid.core.archive import Archive, dump
-from computegrid.core.inquiry import inquire, to_json, what_if
 from computegrid.core.policy import Policy
+from computegrid.core.questions.inquiry import inquire, to_json, what_if
 from computegrid.core.snapshot import Snapshot
 from computegrid.reasons import Reason
 from computegrid.shell import answers

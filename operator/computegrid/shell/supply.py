@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from computegrid.api.labels import API_VERSION
 from computegrid.api.quantity import decimal_string
 from computegrid.clusters.errors import ClusterError, NotFound
-from computegrid.core.guarantees import guaranteed_in_all
+from computegrid.core.queues.guarantees import guaranteed_in_all
 from computegrid.core.snapshot import Accelerator
 from computegrid.reasons import ConditionType, Reason
 from computegrid.shell.access import KINDS, Access

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from computegrid.core.capacity import Take
-from computegrid.core.placing import takes_of
+from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import BoolArray, IntArray
-from computegrid.core.snapshot import Job, Nodes, Queue, Running, Snapshot
+from computegrid.core.snapshot import Job, Nodes, Running, Snapshot
+from computegrid.core.space.capacity import Take
+from computegrid.core.space.placing import takes_of
 from computegrid.core.world import World
 
 

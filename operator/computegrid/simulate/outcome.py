@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from computegrid.core.snapshot import Queue
+from computegrid.core.queues.queue import Queue
 from computegrid.simulate.life import Life, State
 from computegrid.simulate.meters import Sample, Sums
 

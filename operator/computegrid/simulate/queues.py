@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from computegrid.core.snapshot import Budget, Queue
+from computegrid.core.queues.queue import Budget, Queue
 from computegrid.simulate.rates import Rates
 from computegrid.simulate.supply import Grid
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import CPU, MEMORY, PODS, IntArray, ResourceIndex
-from computegrid.core.snapshot import Accelerator, Cluster, Nodes, Pool, Queue, Snapshot
+from computegrid.core.snapshot import Accelerator, Cluster, Nodes, Pool, Snapshot
 from computegrid.simulate.columns import read_table
 from computegrid.simulate.workload import MOST_DEVICES, NAMESPACE
 

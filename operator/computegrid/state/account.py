@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from computegrid.api.quantity import decimal, decimal_string
-from computegrid.core.snapshot import Budget
+from computegrid.core.queues.queue import Budget
 from computegrid.state.conditions import seconds_of, timestamp
 from computegrid.state.queue_rows import BudgetSpec, period_of
 

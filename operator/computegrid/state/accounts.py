@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from computegrid.core.decisions import Placement
-from computegrid.core.footprint import UNITS, Footprint, footprint_of_placement
-from computegrid.core.snapshot import Budget, Running
+from computegrid.core.queues.footprint import UNITS, Footprint, footprint_of_placement
+from computegrid.core.queues.queue import Budget
+from computegrid.core.snapshot import Running
 from computegrid.core.world import World
 from computegrid.state.account import Account, Rates, restored
 from computegrid.state.conditions import seconds_of

@@ -10,7 +10,7 @@ from typing import Any
 from computegrid.api.compute_queue import Budget as BudgetObject
 from computegrid.api.compute_queue import ComputeQueue, ComputeUnitQuota, DeviceQuota
 from computegrid.api.quantity import round_down, scaled
-from computegrid.core.snapshot import Quota, Reclaim, WithinQueue
+from computegrid.core.queues.queue import Quota, Reclaim, WithinQueue
 from computegrid.reasons import Reason
 
 DEFAULT_QUEUE = "default"

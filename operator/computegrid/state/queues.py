@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import Any
 
 from computegrid.api.quantity import decimal_string
-from computegrid.core.footprint import UNITS
-from computegrid.core.guarantees import Guarantees
-from computegrid.core.snapshot import Queue
+from computegrid.core.queues.footprint import UNITS
+from computegrid.core.queues.guarantees import Guarantees
+from computegrid.core.queues.queue import Queue
 from computegrid.reasons import Reason
 from computegrid.state.accounts import Accounts
 from computegrid.state.queue_rows import QueueSpec

@@ -1,0 +1,1 @@
+"""The time ahead: projected ends, reservations, and the look forward."""

@@ -1,0 +1,1 @@
+"""Answers on demand: why, when, what if, and what moves would help."""

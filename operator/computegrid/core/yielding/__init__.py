@@ -1,0 +1,1 @@
+"""Who gives way: victims, and elastic jobs that shrink and grow."""
