@@ -59,7 +59,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _demo(console: Console, options: argparse.Namespace) -> int:
     console.print("[bold]computegrid[/]: many clusters, one grid of compute\n")
-    waves = plan(jobs=16 if options.fast else 68, spacing=2.0)
+    waves = plan(jobs=16 if options.fast else 68, spacing=1.6)
     with grid(options.root.resolve(), Steps(console)) as (built, operator):
         show = Show(built, waves, Observer(built.hub, operator), options.timeout)
         with _stage(console) as stage:
@@ -131,6 +131,7 @@ def _next_steps(console: Console, built: Grid, operator: OperatorProcess) -> Non
         "kubectl --namespace research describe aij moonshot",
         "kubectl explain aijob.spec.placement",
         "kubectl apply -f examples/01-single-gpu/",
+        f"{_beside_python('kubectl-grid')} why moonshot --namespace research --url http://127.0.0.1:{operator.port}",
         f"curl --silent http://127.0.0.1:{operator.port}/metrics | grep computegrid_devices",
     ]
     console.print("\n[bold]what to look at next[/]\n")
@@ -139,6 +140,13 @@ def _next_steps(console: Console, built: Grid, operator: OperatorProcess) -> Non
     members = ", ".join(f"{name}: {cluster.kubeconfig}" for name, cluster in built.members.items())
     console.print(f"\nkubeconfigs of the members: {members}", highlight=False, soft_wrap=True)
     console.print(f"log of the operator: {operator.log}", highlight=False, soft_wrap=True)
+
+
+def _beside_python(program: str) -> str:
+    """Return the path of a program of this package, from here where it is below."""
+    path = str(Path(sys.executable).with_name(program))
+    here = os.path.relpath(path)
+    return path if here.startswith("..") else here
 
 
 if __name__ == "__main__":

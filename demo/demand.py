@@ -15,6 +15,15 @@ from demo.grid import REPOSITORY
 
 SUCCEEDED: Final = str(Reason.SUCCEEDED)
 SEED: Final = 20
+EXAMPLES: Final = REPOSITORY / "examples"
+_LATER: Final = {"12-backfill": 25.0}
+"""Examples that need what another one holds at first."""
+_STEPS: Final[tuple[tuple[float, str, dict[str, str]], ...]] = (
+    (16.0, "09-queues/owner.yaml", {"research/day": SUCCEEDED, "research/night": str(Reason.SHRUNK)}),
+    (27.0, "12-backfill/large.yaml", {"research/dancing": SUCCEEDED}),
+    (29.0, "12-backfill/short.yaml", {"research/tuning": SUCCEEDED}),
+)
+"""Second files of examples, and what comes of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ KINDS: Final = (
     Kind("moe", ("huawei-ascend-910b",), (6, 14), 8, (10, 18), 3, framework="PyTorch"),
     Kind("diffusion", ("amd-mi300x",), (5, 12), 8, (12, 18), 4, framework="JAX"),
     Kind("speech", ("cambricon-mlu590", "hygon-k100"), (3, 7), 8, (10, 16), 3),
-    Kind("rerank", ("nvidia-l40s",), (6, 16), 4, (10, 16), 3, namespace="serving", type="Batch"),
+    Kind("rerank", ("nvidia-l40s",), (4, 8), 4, (10, 16), 2, namespace="serving", type="Batch"),
     Kind("tune", (), (1, 2), 4, (6, 12), 1, type="Batch"),
 )
 
@@ -69,14 +78,23 @@ def plan(*, jobs: int, spacing: float) -> list[Wave]:
 
 def _examples() -> Iterator[Wave]:
     """Yield the examples, each as a reader would apply it."""
-    outcomes = {"chat": str(Reason.RUNNING), "nightly-report": str(Reason.SUSPENDED)}
-    for number, path in enumerate(sorted((REPOSITORY / "examples").glob("0[1-9]-*"))):
+    outcomes = {
+        "chat": Reason.RUNNING,
+        "notebooks": Reason.RUNNING,
+        "nightly-report": Reason.SUSPENDED,
+        "night": Reason.GROWN,
+    }
+    folders = sorted(path for path in EXAMPLES.iterdir() if path.name != "00-grid")
+    for number, path in enumerate(folders):
         documents = yaml.safe_load_all((path / "job.yaml").read_text(encoding="utf-8"))
         jobs = [document["metadata"] for document in documents if document["kind"] == "AIJob"]
-        expected = {f"{j['namespace']}/{j['name']}": outcomes.get(j["name"], SUCCEEDED) for j in jobs}
-        yield Wave(number * 0.7, expected, path=path, title=f"examples/{path.name}")
+        expected = {f"{j['namespace']}/{j['name']}": str(outcomes.get(j["name"], SUCCEEDED)) for j in jobs}
+        at = _LATER.get(path.name, number * 0.7)
+        yield Wave(at, expected, path=path / "job.yaml", title=f"examples/{path.name}")
     name = "research/nightly-report"
     yield Wave(15.0, {name: SUCCEEDED}, resume=name, title=f"resume {name}")
+    for at, file, expected in _STEPS:
+        yield Wave(at, expected, path=EXAMPLES / file, title=f"examples/{file}")
 
 
 def _hopeless() -> Iterator[Wave]:
@@ -134,5 +152,12 @@ def job(
         "apiVersion": "computegrid.dev/v1alpha1",
         "kind": "AIJob",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"type": "Training", "queueName": "research", "podSets": [pod_set], **choice, **spec},
+        "spec": {
+            "type": "Training",
+            "queueName": "research",
+            "podSets": [pod_set],
+            "limits": {"maxRuntimeSeconds": 4 * seconds},
+            **choice,
+            **spec,
+        },
     }

@@ -20,7 +20,7 @@ HUB = "core-1"
 
 REGIONS: Mapping[str, str] = {HUB: "cn-south", "west-1": "cn-west", "north-1": "cn-north"}
 NODES: Mapping[str, Mapping[str, int]] = {
-    HUB: {"nvidia-h100": 40, "nvidia-l40s": 16},
+    HUB: {"nvidia-h100": 40, "nvidia-l40s": 16, "nvidia-l4-shared": 2},
     "west-1": {"nvidia-a100": 40, "huawei-ascend-910b": 32, "hygon-k100": 8},
     "north-1": {"amd-mi300x": 32, "cambricon-mlu590": 12, "cpu": 20},
 }

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http.client import HTTPException, HTTPSConnection
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,10 +19,15 @@ from controlplane.cluster import Cluster
 from demo.grid import OperatorProcess
 
 AIJOBS: Final = "/apis/computegrid.dev/v1alpha1/aijobs"
+EVENTS: Final = "/api/v1/events?fieldSelector=involvedObject.kind=AIJob,reason="
+GIVEN: Final = (Reason.RECLAIMED, Reason.PREEMPTED, Reason.SHRUNK, Reason.GROWN)
+"""What happens to a job that runs for the sake of others; its state does not tell, its events do."""
 _DEVICES = re.compile(
     r'^computegrid_devices\{accelerator="(.*?)",cluster="(.*?)",pool="(.*?)",state="(\w+)"\} (\S+)',
     re.MULTILINE,
 )
+_FOR_ITS_SAKE: Final = "room is made by "
+"""Begins the events of jobs that others give way to; those others tell the same with numbers."""
 SUBMITTED: Final = "Submitted"
 WAITING: Final = frozenset({SUBMITTED, str(Reason.QUEUED), str(Reason.BACKING_OFF)})
 ENDED: Final = frozenset({str(Reason.SUCCEEDED), str(Reason.FAILED)})
@@ -48,6 +54,8 @@ class JobView:
     choice: str = ""
     """Why this place, for a job that has one."""
     created: str = ""
+    starts_in: int | None = None
+    """Seconds until it starts at the latest, for a job that waits and has a place kept."""
 
     def has_reached(self, expected: str) -> bool:
         """Tell whether the job is, or has gone past, where it should get."""
@@ -68,11 +76,22 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A job that is in another state than before."""
+    """A job that is in another state than before, or to which something was done for the sake of others."""
 
     at: float
     job: JobView
     before: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the operator told about a job."""
+
+    uid: str
+    key: str
+    """namespace/name of the job."""
+    reason: str
+    message: str
 
 
 @dataclass(slots=True)
@@ -87,6 +106,7 @@ class Scene:
     history: list[float] = field(default_factory=list)
     """Share of devices in use, sampled as the scene is."""
     finished: bool = False
+    _told: set[str] = field(default_factory=set)
 
     @property
     def used(self) -> int:
@@ -98,20 +118,34 @@ class Scene:
         """All devices."""
         return sum(pool.total for pool in self.pools)
 
-    def update(self, jobs: Iterable[JobView], pools: list[PoolView], now: float) -> list[Change]:
+    def update(
+        self, jobs: Iterable[JobView], pools: list[PoolView], now: float, events: Iterable[Event] = ()
+    ) -> list[Change]:
         """Take in what was seen now; return what changed."""
         new = []
         for job in jobs:
             known = self.jobs.get(job.key)
-            if known is None or (known.state, known.reason, known.pool) != (job.state, job.reason, job.pool):
+            if known is None or _turn(known) != _turn(job):
                 new.append(Change(now - self.began, job, known.state if known else ""))
             self.jobs[job.key] = job
+        for event in events:
+            about = self.jobs.get(event.key)
+            ours = about is not None and not event.message.startswith(_FOR_ITS_SAKE)
+            if about is not None and ours and event.uid not in self._told:
+                self._told.add(event.uid)
+                told = replace(about, state=event.reason, message=event.message, starts_in=None)
+                new.append(Change(now - self.began, told, about.state))
         self.now = now
         self.pools = pools or self.pools
         self.changes += new
         if self.total:
             self.history.append(self.used / self.total)
         return new
+
+
+def _turn(job: JobView) -> tuple[str, str, str, bool]:
+    """Return what is told when it changes."""
+    return job.state, job.reason, job.pool, job.starts_in is not None
 
 
 class Observer:
@@ -127,10 +161,13 @@ class Observer:
         """Bring the scene up to date; return what changed. What cannot be had now is had the next time."""
         try:
             listed = self._get(AIJOBS)["items"]
+            told = [event for reason in GIVEN for event in self._get(f"{EVENTS}{reason}")["items"]]
         except (OSError, HTTPException):
             self.close()
-            listed = []
-        return scene.update(map(job_view, listed), self._pools(), time.monotonic())
+            listed, told = [], []
+        now = time.time()
+        jobs = [job_view(raw, now) for raw in listed]
+        return scene.update(jobs, self._pools(), time.monotonic(), map(event_view, told))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -167,8 +204,15 @@ def pools_of(metrics: str) -> list[PoolView]:
     ]
 
 
-def job_view(raw: Mapping[str, Any]) -> JobView:
-    """Return what an AIJob says about itself."""
+def event_view(raw: Mapping[str, Any]) -> Event:
+    """Return what an event about a job says."""
+    about = raw["involvedObject"]
+    key = f"{about['namespace']}/{about['name']}"
+    return Event(raw["metadata"]["uid"], key, raw["reason"], raw.get("message", ""))
+
+
+def job_view(raw: Mapping[str, Any], now: float) -> JobView:
+    """Return what an AIJob says about itself at a time, in seconds since 1970."""
     status = raw.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     placement = status.get("placement") or {}
@@ -181,7 +225,7 @@ def job_view(raw: Mapping[str, Any]) -> JobView:
         cluster=placement.get("clusterName", ""),
         pool=placement.get("poolName", ""),
         accelerator=placement.get("acceleratorName", ""),
-        devices=sum(p["replicas"] * p.get("acceleratorsPerPod", 0) for p in placement.get("podSets") or ()),
+        devices=sum(map(devices_of, placement.get("podSets") or ())),
         pods=(status.get("pods") or {}).get("summary", ""),
         choice=choice_of(placement),
         created=raw["metadata"].get("creationTimestamp", ""),
@@ -192,7 +236,25 @@ def job_view(raw: Mapping[str, Any]) -> JobView:
     state = reason = str(ready["reason"])
     if state == Reason.QUEUED:
         reason = str(conditions.get(ConditionType.ADMITTED, ready)["reason"])
-    return replace(view, state=state, reason=reason, message=ready.get("message", ""))
+    return replace(
+        view,
+        state=state,
+        reason=reason,
+        message=ready.get("message", ""),
+        starts_in=_starts_in(status, now) if state == Reason.QUEUED else None,
+    )
+
+
+def _starts_in(status: Mapping[str, Any], now: float) -> int | None:
+    said = status.get("estimatedStartTime")
+    return max(round(datetime.fromisoformat(said).timestamp() - now), 0) if said else None
+
+
+def devices_of(pod_set: Mapping[str, Any]) -> int:
+    """Return how many devices a placed pod set has; those of which it has slots count once each."""
+    shared = [set(node.get("deviceIndices") or ()) for node in pod_set.get("nodes") or ()]
+    whole: int = pod_set["replicas"] * pod_set.get("acceleratorsPerPod", 0)
+    return whole or sum(map(len, shared))
 
 
 def choice_of(placement: Mapping[str, Any]) -> str:

@@ -26,7 +26,14 @@ _STYLES: Final[Mapping[str, tuple[str, str]]] = {
     "Succeeded": ("✔", "blue"),
     "Suspended": ("‖", "magenta"),
     "Failed": ("✘", "bold red"),
+    "BackingOff": ("↩", "yellow"),
+    "Reclaimed": ("↩", "magenta"),
+    "Preempted": ("↩", "magenta"),
+    "Shrunk": ("▼", "magenta"),
+    "Grown": ("▲", "green"),
 }
+_PASSING: Final = frozenset({"Submitted", "Starting"})
+"""States that are followed by another within seconds: what just happened leaves them out."""
 _OTHER: Final = ("!", "red")
 _ASIDES: Final = re.compile(r" in one cluster| \(pool .*?\)| \(of .*?\)$")
 _FREE: Final = re.compile(r"; largest free block (?:in one \S+ )?(\d+) in (\S+)")
@@ -167,7 +174,12 @@ def why(job: JobView) -> str:
     """Return why a job is where it is, or is not, without what the other columns say."""
     if job.state in HOLDING | ENDED and job.choice:
         return job.choice
-    return _FREE.sub(r", \1 free in \2", _ASIDES.sub("", job.message))
+    return _starts(job) + _FREE.sub(r", \1 free in \2", _ASIDES.sub("", job.message))
+
+
+def _starts(job: JobView) -> str:
+    """Return when a job that waits starts at the latest, if that is known."""
+    return "" if job.starts_in is None else f"starts within {job.starts_in} s: "
 
 
 def shown(scene: Scene, rows: int) -> list[JobView]:
@@ -188,7 +200,8 @@ def shown(scene: Scene, rows: int) -> list[JobView]:
 
 
 def _events(changes: Sequence[Change], rows: int) -> RenderableType:
-    lines = [event_line(change) for change in changes[-rows:]]
+    told = [change for change in changes if change.job.state not in _PASSING]
+    lines = [event_line(change) for change in told[-rows:]]
     return _framed(Group(*lines), "what just happened")
 
 
@@ -196,13 +209,7 @@ def event_line(change: Change) -> Text:
     """Return a change as one line."""
     job = change.job
     sign, style = look_of(job.state)
-    told = (
-        job.message
-        if job.state not in ENDED
-        else f"on {job.pool}; {job.message}"
-        if job.pool
-        else job.message
-    )
+    told = f"on {job.pool}; {job.message}" if job.pool and job.state in ENDED else _starts(job) + job.message
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{change.at:6.1f} s  ", style="bright_black")
     text.append(f"{sign} {job.state:<20}", style=style)

@@ -71,6 +71,7 @@ class Show:
     def misses(self) -> list[Miss]:
         """Return what has not been reached yet; a state that was passed through counts as reached."""
         missing = []
+        self._reached |= {(change.job.key, change.job.state) for change in self.scene.changes}
         for wave in self.waves:
             for key, expected in wave.expected.items():
                 job = self.scene.jobs.get(key)

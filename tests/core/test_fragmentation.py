@@ -147,7 +147,7 @@ SHAPES = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(pods=st.lists(SHAPES, max_size=60), seed=st.integers(0, 99))
 def test_a_spot_is_always_free_and_none_means_that_there_is_none(pods, seed):
     rng = np.random.default_rng(seed)
@@ -173,7 +173,7 @@ def test_a_spot_is_always_free_and_none_means_that_there_is_none(pods, seed):
             assert slots[spot.row, list(spot.devices)].min(initial=0) >= 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(pods=st.lists(SHAPES, min_size=1, max_size=40))
 def test_what_was_remembered_is_what_a_fresh_look_finds(pods):
     """Costs are kept until a node changes: a packing that is built anew from the same state agrees."""
@@ -194,7 +194,7 @@ def test_what_was_remembered_is_what_a_fresh_look_finds(pods):
 
 
 @given(pods=st.lists(SHAPES, max_size=20), order=st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 def test_the_order_of_what_was_asked_for_does_not_matter(pods, order):
     def choices(observed):
         made = packing(np.full((4, 2), 60), np.full((4, 2), SHARED), [0, 0, 1, 1])
@@ -226,7 +226,7 @@ def test_slots_that_more_can_fill_than_ask_are_worth_nothing():
     assert worth[8] == MICRO
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(demand=st.dictionaries(st.integers(1, 20), st.integers(1, 500), max_size=8))
 def test_no_way_to_fill_a_device_pays_more_than_a_device(demand):
     worth = slot_values(demand, 20)

@@ -10,7 +10,7 @@ from rich.console import Console
 from computegrid.api.ai_job import AIJob
 from demo.demand import plan
 from demo.fleet import NODES, nodes_of
-from demo.observe import Scene, job_view, pools_of
+from demo.observe import JobView, Scene, event_view, job_view, pools_of
 from demo.screen import bar, screen, spark, why
 from demo.show import Miss
 
@@ -47,6 +47,7 @@ PLACED = {
     },
     "pods": {"summary": "2/2"},
 }
+NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 METRICS = """\
 computegrid_devices{accelerator="x",cluster="c",pool="c-x",state="capacity"} 32.0
 computegrid_devices{accelerator="x",cluster="c",pool="c-x",state="used"} 8.0
@@ -54,30 +55,70 @@ computegrid_devices{accelerator="",cluster="c",pool="cpu",state="capacity"} 0.0
 """
 
 
+def seen(raw: dict) -> JobView:
+    return job_view(raw, NOW)
+
+
 def test_a_job_that_waits_tells_its_reason():
-    view = job_view(raw_job(*QUEUED))
+    view = seen(raw_job(*QUEUED))
     assert (view.state, view.reason) == ("Queued", "LargerThanPool")
     assert view.has_reached("LargerThanPool")
     assert not view.has_reached("Succeeded")
     assert why(view) == "needs 8 x, 4 free in c"
 
 
+def test_a_job_with_a_place_in_the_time_ahead_tells_when_it_starts():
+    view = seen(raw_job(*QUEUED, estimatedStartTime="2026-01-01T00:00:40Z"))
+    assert view.starts_in == 40
+    assert why(view) == "starts within 40 s: needs 8 x, 4 free in c"
+    scene = Scene(began=0.0)
+    scene.update([seen(raw_job(*QUEUED))], [], 1.0)
+    assert [change.job.starts_in for change in scene.update([view], [], 2.0)] == [40]
+    running = raw_job(("Ready", "True", "Running", ""), estimatedStartTime="2026-01-01T00:00:40Z")
+    assert seen(running).starts_in is None
+
+
+def test_what_is_done_to_a_job_for_others_is_told_once():
+    scene = Scene(began=0.0)
+    running = seen(raw_job(("Ready", "True", "Running", ""), **PLACED))
+    about = {"namespace": "research", "name": "a"}
+    event = {"metadata": {"uid": "1"}, "involvedObject": about, "reason": "Shrunk", "message": "gives back"}
+    told = scene.update([running], [], 1.0, [event_view(event)])
+    assert [(each.job.state, each.job.message) for each in told] == [
+        ("Running", ""),
+        ("Shrunk", "gives back"),
+    ]
+    assert scene.update([running], [], 2.0, [event_view(event)]) == []
+    assert scene.jobs["research/a"].state == "Running"
+
+
 def test_a_job_without_a_status_is_submitted():
     raw = raw_job()
     del raw["status"]
-    assert job_view(raw).state == "Submitted"
+    assert seen(raw).state == "Submitted"
 
 
 def test_a_placed_job_tells_where_and_why():
-    view = job_view(raw_job(("Ready", "True", "Running", ""), **PLACED))
+    view = seen(raw_job(("Ready", "True", "Running", ""), **PLACED))
     assert (view.cluster, view.pool, view.devices, view.pods) == ("c", "c-x", 16, "2/2")
     assert why(view) == "best of 2 pools, 12.50/h"
 
 
+def test_shares_of_devices_count_the_devices_that_they_are_on():
+    shares = {"name": "w", "replicas": 6, "slotsPerPod": 3}
+    nodes = [
+        {"name": "a", "count": 5, "deviceIndices": [0, 0, 0, 1, 1]},
+        {"name": "b", "count": 1, "deviceIndices": [0]},
+    ]
+    placement = PLACED["placement"] | {"podSets": [shares | {"nodes": nodes}]}
+    view = seen(raw_job(("Ready", "True", "Running", ""), placement=placement))
+    assert view.devices == 3
+
+
 def test_what_has_succeeded_has_run():
-    view = job_view(raw_job(("Ready", "True", "Succeeded", ""), **PLACED))
+    view = seen(raw_job(("Ready", "True", "Succeeded", ""), **PLACED))
     assert view.has_reached("Running")
-    failed = job_view(raw_job(("Ready", "False", "Failed", "UserError: exit code 1"), **PLACED))
+    failed = seen(raw_job(("Ready", "False", "Failed", "UserError: exit code 1"), **PLACED))
     assert not failed.has_reached("Running")
     assert str(Miss("research/a", "Succeeded", failed)) == (
         "research/a: expected Succeeded, is Failed: UserError: exit code 1"
@@ -91,18 +132,18 @@ def test_pools_come_from_the_metrics():
 
 def test_changes_are_told_once():
     scene = Scene(began=0.0)
-    queued = job_view(raw_job(*QUEUED))
+    queued = seen(raw_job(*QUEUED))
     assert [change.job.state for change in scene.update([queued], pools_of(METRICS), 1.0)] == ["Queued"]
     assert scene.update([queued], [], 2.0) == []
     assert scene.used == 8
-    running = job_view(raw_job(("Ready", "True", "Running", ""), **PLACED))
+    running = seen(raw_job(("Ready", "True", "Running", ""), **PLACED))
     assert [change.before for change in scene.update([running], [], 3.0)] == ["Queued"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 12), (100, 30), (200, 60)])
 def test_the_screen_fits_every_terminal(width: int, height: int):
     scene = Scene(began=0.0)
-    jobs = [job_view(raw_job(*QUEUED, name=f"job-{n}")) for n in range(50)]
+    jobs = [seen(raw_job(*QUEUED, name=f"job-{n}")) for n in range(50)]
     scene.update(jobs, pools_of(METRICS), 61.0)
     console = Console(
         width=width, height=height, record=True, file=None, force_terminal=True, color_system=None

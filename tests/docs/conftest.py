@@ -62,7 +62,7 @@ def shell(demonstration: Path, tmp_path_factory: pytest.TempPathFactory) -> Shel
     config = here / "kubeconfig"
     config.write_text(yaml.safe_dump(_contexts(demonstration / "plane")), encoding="utf-8")
     programs = ensure([PROGRAMS["kubectl"], PROGRAMS["helm"]])
-    folders = [str(path.parent) for path in programs.values()]
+    folders = [str(path.parent) for path in [*programs.values(), Path(sys.executable)]]
     environment = {
         **os.environ,
         "KUBECONFIG": str(config),

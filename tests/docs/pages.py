@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted(ROOT.glob("examples/0[1-9]-*/README.md"))
+EXAMPLES = sorted(set(ROOT.glob("examples/*/README.md")) - {ROOT / "examples/00-grid/README.md"})
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

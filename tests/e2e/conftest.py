@@ -17,7 +17,7 @@ from tests.e2e.building import build_grid
 from tests.e2e.world import World
 
 NODES = {
-    "core-1": {"nvidia-h100": 24, "nvidia-l40s": 4},
+    "core-1": {"nvidia-h100": 24, "nvidia-l40s": 4, "nvidia-l4-shared": 2},
     "west-1": {"nvidia-a100": 6, "huawei-ascend-910b": 4},
     "north-1": {"amd-mi300x": 6, "cpu": 4},
 }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from computegrid.api.labels import DEVICES
 from controlplane import kubectl
+from controlplane.nodes.generate import RACK
 from demo.grid import REPOSITORY
 from tests.e2e.client import Object
-from tests.e2e.world import Job, World, eventually
+from tests.e2e.world import Job, World, condition_of, eventually
 
 EXAMPLES = REPOSITORY / "examples"
 JOBS = sorted(path for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "00-grid")
@@ -49,26 +53,31 @@ def storage(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def applied(grid_world: World) -> Iterator[dict[str, Job]]:
-    """The job of each example, by the number of its folder; all of them run at the same time."""
+    """The job of each example, by the number of its folder; all of them are submitted at the same time."""
     if grid_world.operator.process.poll() is not None:
         grid_world.start()
     storage(grid_world)
-    jobs = {}
-    for folder in JOBS:
-        grid_world.grid.apply_file(folder)
-        (wanted,) = [d["metadata"] for d in documents(folder) if d["kind"] == "AIJob"]
-        stored = grid_world.hub.get("AIJob", wanted["name"], wanted["namespace"])
-        assert stored is not None
-        jobs[folder.name[:2]] = Job(grid_world, stored)
+    jobs = {folder.name[:2]: apply(grid_world, folder / "job.yaml") for folder in JOBS}
     yield jobs
     for each in jobs.values():
         each.delete()
     for each in jobs.values():
         each.wait_gone()
     for kind in ("ComputePool", "ComputeQueue"):
-        for document in documents(EXAMPLES / "05-dedicated-pool"):
+        for document in [each for folder in JOBS for each in documents(folder)]:
             if document["kind"] == kind:
                 grid_world.hub.delete(kind, document["metadata"]["name"])
+
+
+def apply(world: World, file: Path) -> Job:
+    """Apply a file of an example with one job; return the job."""
+    world.grid.apply_file(file)
+    (wanted,) = [
+        d["metadata"] for d in yaml.safe_load_all(file.read_text(encoding="utf-8")) if d["kind"] == "AIJob"
+    ]
+    stored = world.hub.get("AIJob", wanted["name"], wanted["namespace"])
+    assert stored is not None
+    return Job(world, stored)
 
 
 def ran(example: Job) -> Object:
@@ -83,11 +92,15 @@ def test_the_grid_of_the_examples_is_ready(world: World):
     for document in documents(EXAMPLES / "00-grid"):
         if document["apiVersion"].startswith("computegrid.dev"):
             world.wait_status(document["kind"], document["metadata"]["name"], "Ready")
+    for document in documents(EXAMPLES / "00-grid"):
+        if document["kind"] == "ComputeQueue":
+            stored = world.hub.get("ComputeQueue", document["metadata"]["name"])
+            assert condition_of(stored, "GuaranteesCovered")["status"] != "False"
 
 
 def test_there_is_a_test_for_every_example():
     assert [path.name[:2] for path in JOBS] == [f"{n:02}" for n in range(1, len(JOBS) + 1)]
-    assert len(JOBS) == 8
+    assert len(JOBS) == 12
 
 
 def test_01_one_pod_gets_one_device_of_some_pool(applied: dict[str, Job]):
@@ -149,3 +162,62 @@ def test_08_a_suspended_job_starts_when_it_is_told(world: World, applied: dict[s
     applied["08"].wait_running()
     assert applied["08"].condition("Suspended")["status"] == "False"
     eventually(lambda: len(applied["08"].pods()) == 2, "both of its pods are there")
+
+
+def test_09_a_borrower_is_shrunk_for_the_owner_and_grows_again(world: World, applied: dict[str, Job]):
+    night = applied["09"]
+    night.wait_for(lambda: night.status["pods"]["summary"] == "4/4", "has borrowed everything")
+    (kept, *_) = night.pods("core-1")
+    day = apply(world, EXAMPLES / "09-queues/owner.yaml")
+    night.wait_for(lambda: night.status["pods"]["summary"] == "2/2", "has given back what is guaranteed")
+    day.wait_running()
+    (said,) = [event["message"] for event in night.events() if event["reason"] == "Shrunk"]
+    assert "back to queue vision-day, which is guaranteed 8" in said
+    day.wait("Finished", reason="Succeeded")
+    night.wait_for(lambda: night.status["pods"]["summary"] == "4/4", "has grown again")
+    assert kept["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in night.pods("core-1")}
+    assert "restarts" not in night.status
+    day.delete()
+    day.wait_gone()
+
+
+def test_10_three_pods_are_on_each_of_two_devices(applied: dict[str, Job]):
+    applied["10"].wait_running()
+    (notebooks,) = applied["10"].placement["podSets"]
+    assert (notebooks["poolName"], notebooks["slotsPerPod"]) == ("core-1-l4", 3)
+    pods = applied["10"].pods("core-1")
+    places = Counter((p["spec"]["nodeName"], p["metadata"]["annotations"][DEVICES]) for p in pods)
+    assert sorted(places.values()) == [3, 3]
+
+
+def test_11_each_group_of_four_ranks_is_in_one_rack(world: World, applied: dict[str, Job]):
+    (worker,) = ran(applied["11"])["placement"]["podSets"]
+    ranks = [node["name"] for node in worker["nodes"] for _ in range(node["count"])]
+    assert len(ranks) == 8
+    labels = {n["metadata"]["name"]: n["metadata"]["labels"] for n in world.hub.list("Node")}
+    for group in (ranks[:4], ranks[4:]):
+        assert len({labels[name][RACK] for name in group}) == 1
+
+
+def test_12_a_short_job_runs_before_a_large_one_and_does_not_delay_it(world: World, applied: dict[str, Job]):
+    walking = applied["12"]
+    walking.wait_running(timeout=ENDS)
+    large = apply(world, EXAMPLES / "12-backfill/large.yaml")
+    said = large.wait_for(
+        lambda: large.status.get("estimatedStartTime"), "knows when it starts at the latest"
+    )
+    admitted = walking.placement["admittedTime"]
+    assert 0 < seconds(said) - seconds(admitted) <= 900
+    short = apply(world, EXAMPLES / "12-backfill/short.yaml")
+    short.wait_running()
+    assert large.condition("Admitted")["status"] == "False"
+    assert ran(large)["startTime"] <= said
+    assert seconds(ran(short)["startTime"]) < seconds(large.status["startTime"])
+    for each in (large, short):
+        each.delete()
+        each.wait_gone()
+
+
+def seconds(stamp: str) -> float:
+    """Return a time of a status in seconds since 1970."""
+    return datetime.fromisoformat(stamp).timestamp()
