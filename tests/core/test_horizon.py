@@ -94,7 +94,7 @@ def test_only_what_ends_in_time_starts_before_a_reservation(seconds: int | None,
     if not starts_now:
         refused = decisions.unschedulable[1]
         assert refused.reason is Reason.HELD_FOR_OTHERS
-        assert "uid-big" in refused.message
+        assert "would delay the start of research/big:" in refused.message
 
 
 def test_a_long_job_takes_what_the_reservation_does_not_need() -> None:

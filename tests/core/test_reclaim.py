@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from computegrid.core.policy import Policy
 from computegrid.core.queues.footprint import footprint_of_placement
-from computegrid.core.queues.queue import Reclaim, WithinQueue
+from computegrid.core.queues.queue import Quota, Reclaim, WithinQueue
 from computegrid.core.queues.quota import Quotas
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Snapshot
+from computegrid.core.snapshot import Accelerator, Snapshot
 from computegrid.core.world import World
 from computegrid.core.yielding import making_room, victim_sets
 from computegrid.reasons import Reason
@@ -102,6 +102,19 @@ def test_a_side_within_its_guarantee_is_safe_whatever_its_leaf_borrows():
     run = [runs("x-0", 0, "b-1"), runs("x-1", 1, "b-1")]
     tree = [queue("a", 16), queue("b", 16), queue("b-1", 8, "b"), queue("b-2", 8, "b")]
     assert not decided(2, run, [make_job("mine", queue="a")], queues=tree).evictions
+
+
+def test_what_a_queue_above_borrows_in_compute_units_does_not_touch_a_guarantee_below():
+    run = [runs("x-0", 0, "org-b"), runs("x-1", 1, "org-b")]
+    org = queue("org", units=Quota(guaranteed=8_000))
+    tree = [org, queue("org-a", 8, "org"), queue("org-b", 0, "org")]
+    models = [Accelerator("nvidia-h100", compute_units_milli=1_000)]
+    mine = make_job("mine", queue="org-a")
+    assert len(decided(2, run, [mine], queues=tree, accelerators=models).evictions) == 1
+    capped = [queue("org", units=Quota(guaranteed=8_000, maximum=16_000)), *tree[1:]]
+    assert len(decided(2, run, [mine], queues=capped, accelerators=models).evictions) == 1
+    own = [org, queue("org-a", 8, "org", units=Quota(guaranteed=4_000)), tree[2]]
+    assert not decided(2, run, [mine], queues=own, accelerators=models).evictions
 
 
 def test_elastic_borrowers_shrink():

@@ -293,7 +293,10 @@ class _Cycle:
         explanation = self._explainer.explain(job, tried.misses, later, self._policy.max_candidates)
         if held is None or not self._try(job, job.alternatives or (_ANY,), None).fits:
             return explanation
-        names = ", ".join(held.jobs[:3]) + (", ..." if len(held.jobs) > 3 else "")
+        known = {each.uid: f"{each.namespace}/{each.name}" for each in self._snapshot.jobs}
+        names = ", ".join(known.get(uid, uid) for uid in held.jobs[:3]) + (
+            ", ..." if len(held.jobs) > 3 else ""
+        )
         message = f"fits now, but would delay the start of {names}: declare a shorter maxRuntimeSeconds"
         return Explanation(Reason.HELD_FOR_OTHERS, message, explanation.candidates)
 
@@ -301,6 +304,6 @@ class _Cycle:
 def _victims(plan: Preemption) -> str:
     """Return how many jobs give way, and how."""
     evicted, shrunk = len(plan.evictions), len(plan.resizes)
-    parts = [f"{evicted} jobs to be evicted"] if evicted else []
-    parts += [f"{shrunk} elastic jobs to shrink"] if shrunk else []
+    parts = [f"{evicted} job{'s' if evicted > 1 else ''} to be evicted"] if evicted else []
+    parts += [f"{shrunk} elastic job{'s' if shrunk > 1 else ''} to shrink"] if shrunk else []
     return " and ".join(parts)

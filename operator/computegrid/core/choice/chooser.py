@@ -76,7 +76,7 @@ class Chooser:
 def _candidate(scored: Scored, best: int, *, chosen: bool) -> Candidate:
     fit = scored.fit
     behind = max((scored.milli - best) // 1_000, 0)
-    message = "best score" if chosen else f"fits; its score is {behind} points behind the best"
+    message = "best score" if chosen else f"fits; its score is {behind:,} points behind the best"
     return Candidate(
         cluster=fit.pool.cluster,
         pool=fit.pool.name,

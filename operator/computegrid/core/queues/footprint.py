@@ -14,7 +14,7 @@ import numpy as np
 
 from computegrid.core.choice.candidates import Fit
 from computegrid.core.decisions import Placement
-from computegrid.core.snapshot import Pool
+from computegrid.core.snapshot import Pool, Running
 from computegrid.core.world import World
 
 Footprint: TypeAlias = tuple[tuple[str, int], ...]
@@ -62,3 +62,23 @@ def _sum(world: World, parts: Iterable[tuple[Pool, int, int, int]]) -> Footprint
 
 def _vanished(cluster: str, name: str, accelerator: str | None) -> Pool:
     return Pool(name, cluster, accelerator, None, np.zeros(0, dtype=np.int64))
+
+
+def held_by_queue(world: World, running: Iterable[Running]) -> dict[str, Counter[str]]:
+    """Return what running jobs hold, by queue; what is alike is worked out once."""
+    alike: dict[object, tuple[Running, int]] = {}
+    for job in running:
+        placement = job.placement
+        shapes = [
+            (each.pool, each.accelerator, each.replicas, each.devices, each.slots)
+            for each in placement.pod_sets
+        ]
+        key = (job.job.queue, placement.cluster, *shapes)
+        known = alike.get(key)
+        alike[key] = (job, 1) if known is None else (known[0], known[1] + 1)
+    held: dict[str, Counter[str]] = {}
+    for each, count in alike.values():
+        amounts = held.setdefault(each.job.queue, Counter())
+        for dimension, amount in footprint_of_placement(world, each.placement):
+            amounts[dimension] += amount * count
+    return held

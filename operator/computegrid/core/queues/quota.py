@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from computegrid.core.choice.candidates import Fit
 from computegrid.core.policy import Policy
 from computegrid.core.queues.fairness import Shares
-from computegrid.core.queues.footprint import UNITS, Footprint, footprint_of, footprint_of_placement
+from computegrid.core.queues.footprint import UNITS, Footprint, footprint_of, held_by_queue
 from computegrid.core.queues.guarantees import stated_in
 from computegrid.core.queues.ledger import Ledger
 from computegrid.core.queues.limits import grid_message, limit_message
-from computegrid.core.queues.queue_tree import QueueTree
+from computegrid.core.queues.queue_tree import Path, QueueTree
 from computegrid.core.queues.spending import Spending
 from computegrid.core.queues.supply import supply_of
 from computegrid.core.snapshot import Job, Running
@@ -58,7 +57,7 @@ class Quotas:
         self._over: dict[tuple[str, Footprint], str | None] = {}
         """By queue and footprint: what is in the way, until anything is counted."""
         self._guaranteed: dict[str, bool] = {}
-        for queue, held in _held(world, running).items():
+        for queue, held in held_by_queue(world, running).items():
             self._add(queue, tuple(held.items()))
         self.shares = Shares(self.tree, self._ledgers, policy.half_life_seconds)
         self._spending = Spending(world, self.tree, running, now, policy)
@@ -109,7 +108,8 @@ class Quotas:
         That is so when in every dimension in which anything is guaranteed to the queue or to one above it,
         the queue, or the first one above it that has enough, would use no more than its guarantee; on the way
         up to that one no limit may be in the way. Each model must be guaranteed, by itself or by compute
-        units; where it is not guaranteed by itself, the job must be within the limits as they are.
+        units; where it is not guaranteed by itself, the job must be within the limits as they are. Where
+        each is guaranteed by itself, compute units count up to the queue that it is stated for.
         """
         return bool(self._rights(queue, footprint))
 
@@ -256,10 +256,13 @@ class Quotas:
         path = self.tree.path(queue)
         rights: dict[str, int] = {}
         bare = False
-        for dimension, amount in footprint:
+        for dimension, amount in sorted(footprint, key=lambda each: each[0] == UNITS):  # models first
             ledgers = self._ledgers_of(queue, dimension)
-            if not ledgers[0].has_guarantee(path):
-                if any(ledger.first_limit(path, amount) is not None for ledger in ledgers):
+            # Where every model is guaranteed by itself, what is said of compute units above is about others.
+            own = dimension == UNITS and bool(rights) and not bare
+            near = path[: max(rights.values()) + 1] if own else path
+            if not ledgers[0].has_guarantee(near):
+                if any(_within(ledger.first_limit(path, amount), near, path) for ledger in ledgers):
                     return {}
                 bare = bare or dimension != UNITS
                 continue
@@ -319,21 +322,6 @@ class Quotas:
                 self._strict[dimension].add(path, amount)
 
 
-def _held(world: World, running: Iterable[Running]) -> dict[str, Counter[str]]:
-    """Return what running jobs hold, by queue; what is alike is worked out once."""
-    alike: dict[object, tuple[Running, int]] = {}
-    for job in running:
-        placement = job.placement
-        shapes = [
-            (each.pool, each.accelerator, each.replicas, each.devices, each.slots)
-            for each in placement.pod_sets
-        ]
-        key = (job.job.queue, placement.cluster, *shapes)
-        known = alike.get(key)
-        alike[key] = (job, 1) if known is None else (known[0], known[1] + 1)
-    held: dict[str, Counter[str]] = {}
-    for each, count in alike.values():
-        amounts = held.setdefault(each.job.queue, Counter())
-        for dimension, amount in footprint_of_placement(world, each.placement):
-            amounts[dimension] += amount * count
-    return held
+def _within(place: int | None, near: Path, path: Path) -> bool:
+    """Tell whether a limit is in the way on the near part of a path, or anywhere, where that is all of it."""
+    return place is not None and (near is path or place < len(near))
