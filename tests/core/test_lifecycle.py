@@ -164,6 +164,12 @@ ENDS = {
 }
 
 
+def test_a_deadline_says_how_long_ago_it_was() -> None:
+    found = step(replace(READY, deadline=NOW - 90.0), (pod(0), pod(1)), NOW, Policy()).action
+    assert isinstance(found, Finish)
+    assert found.message == "its deadline passed 90 s ago"
+
+
 @pytest.mark.parametrize(("facts", "pods", "want"), ENDS.values(), ids=ENDS)
 def test_the_end_of_a_job(facts, pods, want) -> None:
     got = go(facts, *pods)

@@ -138,7 +138,8 @@ def _finish(facts: JobFacts, current: dict[PodKey, PodView], now: float) -> Fini
     if _has_succeeded(facts, current):
         return Finish(succeeded=True, reason=Reason.SUCCEEDED, message=_success_message(facts))
     if facts.deadline is not None and now >= facts.deadline:
-        return Finish(succeeded=False, reason=Reason.DEADLINE_EXCEEDED, message="the deadline has passed")
+        message = f"its deadline passed {now - facts.deadline:.0f} s ago"
+        return Finish(succeeded=False, reason=Reason.DEADLINE_EXCEEDED, message=message)
     end = _runtime_end(facts)
     if end is not None and now >= end:
         message = f"ran for its maximum of {facts.max_runtime_seconds:g} s"
