@@ -380,3 +380,21 @@ async def test_a_long_queue_is_not_described_anew_in_every_cycle(monkeypatch):
     world.submit("one-more")
     await world.turn()
     assert described == ["one-more"]
+
+
+# -- turns
+
+
+@virtual
+async def test_a_job_of_which_something_is_written_loses_its_place_to_nobody():
+    world = World(nodes=1)
+    world.submit("first", sets=[pod_set(replicas=1)])
+    world.submit("second", sets=[pod_set(replicas=1)])
+    world.see()
+    first = world.row("first")
+    first.busy = True
+    world.loop.cycle()
+    assert [world.row(name).placement for name in ("first", "second")] == [None, None]
+    first.busy = False
+    await world.running("first")
+    assert world.row("second").placement is None

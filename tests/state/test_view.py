@@ -260,8 +260,13 @@ def test_a_job_waits_for_the_pods_of_its_last_attempt_to_end():
     assert waiting(tables) == []
     tables.upsert_pod(pod_row("west-1", gang_pod(phase="Failed")))
     assert waiting(tables) == ["job"]
+
+
+def test_a_job_of_which_something_is_written_keeps_its_turn():
+    tables = world()
+    tables.upsert_job(aijob())
     tables.jobs["uid-job"].busy = True
-    assert waiting(tables) == []
+    assert waiting(tables) == ["job"]
 
 
 # -- keeping up equals beginning anew

@@ -49,19 +49,18 @@ class Carrier:
         for eviction in decisions.evictions:
             self._evict(eviction, now)
         skipped = [each for each in decisions.resizes if not self._resize(each, now)]
-        for placement in decisions.placements:
-            self._place(placement, now)
+        late = [each for each in decisions.placements if not self._place(each, now)]
         self._starts = {each.job: each.start for each in decisions.reservations if each.foretold}
         self._waiting = {each.job: each for each in decisions.unschedulable}
         self._told = {uid: told for uid, told in self._told.items() if uid in self._waiting}
         self.explain(self._waiting, now)
         self._tell_beneficiaries(decisions)
-        metrics.decisions.labels("placed").inc(len(decisions.placements))
+        metrics.decisions.labels("placed").inc(len(decisions.placements) - len(late))
         metrics.decisions.labels("unschedulable").inc(len(decisions.unschedulable))
         metrics.decisions.labels("evicted").inc(len(decisions.evictions))
         metrics.decisions.labels("resized").inc(len(decisions.resizes))
         metrics.reservations.set(len(decisions.reservations))
-        return not skipped
+        return not (skipped or late)
 
     def explain(self, uids: Iterable[str], now: float) -> None:
         """Say of these jobs why they wait, by the last decisions."""
@@ -83,10 +82,16 @@ class Carrier:
             message = f"ComputeQueue {by} has stopPolicy HoldAndDrain; it admits again once that is None"
             self._end(row, Reason.QUEUE_DRAINED, message, now)
 
-    def _place(self, placement: Placement, now: float) -> None:
-        """Take a placement over: count it, write it down, and create what follows."""
+    def _place(self, placement: Placement, now: float) -> bool:
+        """Take a placement over: count it, write it down, and create what follows.
+
+        Not while something else is written of the job: it was decided so that nobody else got its place, and
+        is decided again when that is done.
+        """
         grid, jobs = self._grid, self._jobs
         row = grid.tables.jobs[placement.job]
+        if row.busy:
+            return False
         first = row.admitted_at is None and row.attempt == 0
         row.placement = placement
         row.admitted_at = row.progress_at = now
@@ -104,6 +109,7 @@ class Carrier:
         jobs.event(row, Reason.ADMITTED, report.describe(placement))
         jobs.later(row, now + grid.pods_ready_seconds)
         jobs.writer.start(row, jobs.writer.launch(row, jobs.gang(row, placement)))
+        return True
 
     def _explain(self, decision: Unschedulable, now: float) -> None:
         """Say why a job was not placed: at once when the reason is new, else now and then."""
@@ -111,7 +117,8 @@ class Carrier:
         if row is None:
             return
         self._jobs.later(row, decision.retry_at)
-        if not row.pending or decision.reason is Reason.BACKING_OFF:  # the status says what it recovers from
+        # The status of one that backs off says what it recovers from.
+        if row.busy or not row.pending or decision.reason is Reason.BACKING_OFF:
             return
         before, start = row.status, self._starts.get(row.uid)
         kind = (decision.reason, row.generation, start is None)

@@ -57,7 +57,7 @@ class JobRow:
     attempt: int = 0
     pods: dict[PodKey, PodRow] = field(default_factory=dict)
     busy: bool = False
-    """A writer is at work on it; nothing is decided for it until that is done."""
+    """A writer is at work on it. Its turn and its place are kept for it meanwhile; nothing is carried out."""
     not_before: float = 0.0
     """Not placed before this time (seconds since the epoch)."""
     retry_at: float = 0.0
@@ -127,14 +127,7 @@ class JobRow:
     @property
     def pending(self) -> bool:
         """Whether it asks for a place."""
-        if (
-            self.placement
-            or self.finished
-            or self.suspended
-            or self.deleting
-            or self.busy
-            or self.core is None
-        ):
+        if self.placement or self.finished or self.suspended or self.deleting or self.core is None:
             return False
         return all(pod.terminal for pod in self.pods.values())  # no two attempts at once
 
