@@ -70,6 +70,7 @@ def test_all_pending_jobs_are_decided_in_one_call() -> None:
 def test_a_job_in_back_off_waits_and_says_until_when() -> None:
     got = refuse([make_pool("p", 1)], make_job(not_before=NOW + 30))
     assert (got.reason, got.retry_at) == (Reason.BACKING_OFF, NOW + 30)
+    assert got.message == "waits out its back-off after a restart"
 
 
 def test_a_job_of_an_unknown_queue_is_not_placed() -> None:

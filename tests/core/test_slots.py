@@ -220,6 +220,40 @@ def test_slots_on_their_way_out_are_taken_ahead() -> None:
     ]  # of the other device: nothing that is free was taken
 
 
+def test_on_several_nodes_each_takes_ahead_what_it_has_coming() -> None:
+    pool = shared(2)
+    held(pool.nodes[0], 10, 10)
+    held(pool.nodes[1], 10, 10)
+    snapshot = make_snapshot([pool])
+    column = snapshot.resources.columns[GPU]
+    releasing = np.zeros_like(snapshot.nodes.used, order="F")  # (N, R)
+    releasing[:, column] = (10, 4)
+    slots = np.array([[10, 0], [0, 4]], dtype=np.int64)  # (N, D)
+    nodes = replace(snapshot.nodes, releasing=releasing, slots_releasing=slots)
+    capacity = Capacity(replace(snapshot, nodes=nodes))
+    (pool,) = snapshot.pools
+    demand = demand_of(make_pod_set(devices=0, share_milli=400), 0, pool, snapshot.resources, 400)
+    rows, counts = np.array([0, 1]), np.array([2, 1])
+    coming = capacity.coming()
+    chosen = capacity.chosen(pool, demand, (rows, counts), overlay=coming)
+    assert chosen is not None
+    capacity.commit_ahead(pool, Take(rows, counts, demand.amounts, chosen.taken))
+    left = capacity.coming()
+    assert left is not None
+    assert left.slots is not None
+    assert left.slots.tolist() == [[2, 0], [0, 0]]
+    assert left.amounts[:, column].tolist() == [2, 0]
+
+
+def test_nothing_comes_on_a_node_that_is_not_ready() -> None:
+    pool = shared(1)
+    held(pool.nodes[0], 10, 6)
+    pool.nodes[0].ready = False
+    snapshot = make_snapshot([pool])
+    nodes = replace(snapshot.nodes, releasing=snapshot.nodes.used.copy(order="F"))
+    assert Capacity(replace(snapshot, nodes=nodes)).coming() is None
+
+
 # --- every small world ---
 
 
