@@ -97,6 +97,18 @@ def test_only_what_ends_in_time_starts_before_a_reservation(seconds: int | None,
         assert "would delay the start of research/big:" in refused.message
 
 
+def test_an_alternative_that_is_not_open_yet_is_not_held_for_others() -> None:
+    """What is kept is in the way only of what the job may take by now."""
+    pools = [make_pool("p", 2), make_pool("other", make_nodes(1, prefix="o"), accelerator="nvidia-a100")]
+    use(pools[1].nodes, 8)
+    ways = (Alternative("now", ("nvidia-a100",)), Alternative("late", ("nvidia-h100",), after_seconds=3_600))
+    waits = small("waits", alternatives=ways)
+    decisions = decided(world(pools, busy(300), [big(), waits]))
+    refused = {each.job: each for each in decisions.unschedulable}["uid-waits"]
+    assert starts(decisions) == {"big": 300}
+    assert refused.reason is Reason.INSUFFICIENT_CAPACITY
+
+
 def test_a_long_job_takes_what_the_reservation_does_not_need() -> None:
     pool = make_pool("p", 5)
     snapshot = world([pool], busy(200, 900, nodes=2), [big(nodes=3), small("s"), small("t")])

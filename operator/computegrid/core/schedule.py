@@ -35,16 +35,9 @@ from computegrid.core.yielding.elastic import grown
 from computegrid.core.yielding.preemption import Preemption, Preemptor
 from computegrid.reasons import Reason
 
-_ANY = Alternative(name="")
-"""What a job without alternatives asks for: any pool that its queue may use."""
-
-
-_NEVER_TRIED = {
-    Reason.INVALID_SPEC,
-    Reason.QUEUE_NOT_FOUND,
-    Reason.QUEUE_STOPPED,
-    Reason.DEADLINE_UNREACHABLE,
-}
+NEVER_TRIED = frozenset(
+    {Reason.INVALID_SPEC, Reason.QUEUE_NOT_FOUND, Reason.QUEUE_STOPPED, Reason.DEADLINE_UNREACHABLE}
+)
 """Time alone does not start these: nothing has to stay free for them."""
 
 
@@ -146,9 +139,8 @@ class _Cycle:
     def decide(self, job: Job) -> None:
         """Give the job a place, make room for it, keep one for it, or say why it has none."""
         # 3. The alternatives that are open by now, best first; what is held for those before it.
-        alternatives = job.alternatives or (_ANY,)
-        opened = tuple(each for each in alternatives if self._is_open(job, each))
-        later = tuple(each for each in alternatives if not self._is_open(job, each))
+        opened = tuple(each for each in job.ways if self._is_open(job, each))
+        later = tuple(each for each in job.ways if not self._is_open(job, each))
         held = self._horizon.held_from(job)
         overlay = held.overlay if held else None
         limits = (overlay, self.quotas.asks(job))
@@ -180,7 +172,7 @@ class _Cycle:
         gone = {each.job for each in self._evictions} | {each.placement.job for each in self._resizes}
         running = [each for each in self._snapshot.running if each.job.uid not in gone]
         parts = self.world, self._capacity, self._search, self.quotas, self._horizon
-        waiting = {each.job for each in self.unschedulable if each.reason not in _NEVER_TRIED}
+        waiting = {each.job for each in self.unschedulable if each.reason not in NEVER_TRIED}
         jobs = [job for job in self._snapshot.jobs if job.uid in waiting]
         self._resizes += grown(*parts, running=running, waiting=jobs)
 
@@ -291,7 +283,8 @@ class _Cycle:
         if tried.block is not None:
             return Explanation(tried.block.reason, tried.block.message, ())
         explanation = self._explainer.explain(job, tried.misses, later, self._policy.max_candidates)
-        if held is None or not self._try(job, job.alternatives or (_ANY,), None).fits:
+        opened = tuple(each for each in job.ways if each not in later)
+        if held is None or not self._try(job, opened, None).fits:
             return explanation
         known = {each.uid: f"{each.namespace}/{each.name}" for each in self._snapshot.jobs}
         names = ", ".join(known.get(uid, uid) for uid in held.jobs[:3]) + (
