@@ -7,6 +7,7 @@ nodes are equal. The last two are ours.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 
 import numpy as np
@@ -21,11 +22,22 @@ _MOST_CPU, _MOST_DEVICES = 128_000, 8_000
 """By which the published rules scale CPU and devices, in thousandths."""
 
 
-class _Rule:
-    """A rule that scores every node that fits, highest first, and takes the fullest device that will do."""
+class _Devices:
+    """A rule that takes the fullest device that will do."""
 
     def __init__(self, state: State, _tasks: list[Task], _seed: int) -> None:
         self.state = state
+
+    def devices(self, task: Task, row: int) -> tuple[int, ...]:
+        """Return the devices that the task gets on a node."""
+        milli = self.state.milli[row]  # (D,)
+        if task.shares:
+            return (int(np.where(milli >= task.milli, milli, WHOLE + 1).argmin()),)
+        return tuple(np.flatnonzero(milli == WHOLE)[: task.devices].tolist())
+
+
+class _Rule(_Devices, ABC):
+    """A rule that scores every node that fits, highest first."""
 
     def choose(self, task: Task) -> Spot | None:
         """Return the first of the nodes with the highest score."""
@@ -35,16 +47,9 @@ class _Rule:
         row = int(rows[self.scores(task, rows).argmax()])
         return Spot(row, self.devices(task, row))
 
+    @abstractmethod
     def scores(self, task: Task, rows: IntArray) -> IntArray:
         """Return the score of each of these nodes, (k,)."""
-        raise NotImplementedError
-
-    def devices(self, task: Task, row: int) -> tuple[int, ...]:
-        """Return the devices that the task gets on a node."""
-        milli = self.state.milli[row]  # (D,)
-        if task.shares:
-            return (int(np.where(milli >= task.milli, milli, WHOLE + 1).argmin()),)
-        return tuple(np.flatnonzero(milli == WHOLE)[: task.devices].tolist())
 
 
 class Random(_Rule):
@@ -138,7 +143,7 @@ class BestFit(_Rule):
         return scores
 
 
-class Gradient(_Rule):
+class Gradient(_Devices):
     """Fragmentation gradient descent: the least growth of what typical tasks could not use.
 
     The typical tasks are those that make up 95 % of the workload, which is known beforehand.

@@ -109,6 +109,10 @@ class Pool:
     """More than 1 where a device plugin shares devices: the nodes offer so many slots of each device, whole
     devices are asked for as all their slots, and a share as some slots of one device."""
 
+    def milli_devices(self, devices: int, slots: int) -> int:
+        """Return thousandths of devices; a share is the part that its slots are, rounded up."""
+        return devices * 1_000 + -(-slots * 1_000 // self.slots_per_device)
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
@@ -168,6 +172,10 @@ class Alternative:
     """Devices a pod instead of the pod set's (pod sets that ask for none stay without)."""
 
 
+ANY = Alternative(name="")
+"""What a job without alternatives asks for: any pool that its queue may use."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """Data that a job reads, and the clusters or regions that hold it."""
@@ -210,6 +218,11 @@ class Job:
     """It is the first to be stopped for others (`Batch`)."""
     max_cost_micros: int | None = None
     """What it may still cost, in millionths of the currency."""
+
+    @property
+    def ways(self) -> tuple[Alternative, ...]:
+        """Return the alternatives, best first; without any, the one that stands for every pool."""
+        return self.alternatives or (ANY,)
 
 
 @dataclass(frozen=True, slots=True)

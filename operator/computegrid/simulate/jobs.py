@@ -11,13 +11,13 @@ from computegrid.core.lifecycle import PodPhase, PodView
 from computegrid.core.snapshot import Job, Running
 from computegrid.reasons import Reason
 from computegrid.simulate.events import Agenda, Kind
-from computegrid.simulate.learned import RunTimes
 from computegrid.simulate.life import Life, State
 from computegrid.simulate.meters import Meters
 from computegrid.simulate.occupancy import Hold, Occupancy
 from computegrid.simulate.queues import Accounts
 from computegrid.simulate.rates import Rates, rates_of
 from computegrid.simulate.settings import Settings
+from computegrid.state.runtimes import Runtimes, stem, with_learned
 
 _MOST_STEPS = 8
 """Steps of the life cycle that follow from one another without anything else happening."""
@@ -44,7 +44,7 @@ class Jobs:
         self._meters = meters
         self._agenda = agenda
         self._settings = settings
-        self._learned = RunTimes()
+        self._learned = Runtimes()
         self._saves: list[tuple[float, int, int]] = []
         """A heap of (when work is saved next, number, attempt)."""
         self._going: dict[int, _Going] = {}
@@ -54,7 +54,7 @@ class Jobs:
 
     def submit(self, life: Life) -> None:
         """A user submits a job."""
-        life.job = self._learned.told(life.job)
+        life.job = with_learned(life.job, self._learned.of(life.job.queue, stem(life.job.name)))
         self.lives.append(life)
         self._by_uid[life.job.uid] = life
         self._wait(life, life.job.created)
@@ -201,7 +201,8 @@ class Jobs:
 
     def _finish(self, life: Life, reason: Reason, now: float, *, succeeded: bool, left: bool) -> None:
         if life.admitted_at is not None and succeeded and life.started_at is not None:
-            self._learned.ended(life.job, now - life.admitted_at)
+            seconds = max(int(now - life.admitted_at), 1)
+            self._learned.ended(life.job.queue, stem(life.job.name), seconds)
         self._stop(life, now, whole=succeeded)
         if not succeeded:  # nobody has any use of what it did
             life.progress.lost += life.progress.done

@@ -17,7 +17,7 @@ from computegrid.state.acceptance import problem_of
 from computegrid.state.conditions import seconds_of
 from computegrid.state.demand import JobRow
 from computegrid.state.pods import PodKey, PodRow
-from computegrid.state.runtimes import Learned, Runtimes, stem
+from computegrid.state.runtimes import Learned, Runtimes, stem, with_learned
 from computegrid.state.tables import Tables
 
 _RECENT = 2_000
@@ -178,22 +178,15 @@ class Lineup:
 
 def _job(row: JobRow, core: Job, queue: str, priority: int, learned: Learned | None) -> Job:
     """Return the job with what its row, its queue, its class and others of its kind add to its spec."""
-    longest, typical = core.longest_seconds, None
-    if learned is not None:
-        longest, typical = longest if longest is not None else learned.longest, learned.typical
-    if typical is not None and longest is not None:
-        typical = min(typical, longest)
     left = core.max_cost_micros
     if left is not None:
         spent = Fraction(decimal(str((row.status.get("usage") or {}).get("cost") or "0")))
         left = max(int(left - spent * 1_000_000), 0)
     return replace(
-        core,
+        with_learned(core, learned),
         queue=queue,
         priority=priority,
         not_before=row.not_before,
-        longest_seconds=longest,
-        typical_seconds=typical,
         max_cost_micros=left,
     )
 

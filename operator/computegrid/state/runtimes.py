@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from computegrid.core.snapshot import Job
 from computegrid.reasons import ConditionType, Reason
 from computegrid.state.conditions import find, seconds_of
 from computegrid.state.demand import JobRow
@@ -49,7 +50,11 @@ class Runtimes:
         if seconds is None or row.uid in self._noted:
             return
         self._noted.add(row.uid)
-        key = (queue, stem(row.name))
+        self.ended(queue, stem(row.name), seconds)
+
+    def ended(self, queue: str, kind: str, seconds: int) -> None:
+        """Learn from a job of a queue with this stem that ran for so long."""
+        key = (queue, kind)
         ends = self._ends.pop(key, None) or deque(maxlen=_LAST)
         ends.append(seconds)
         self._ends[key] = ends  # the latest is last
@@ -70,6 +75,14 @@ class Runtimes:
     def of(self, queue: str, kind: str) -> Learned | None:
         """Return what is known of jobs of a queue with this stem; the same object until more is known."""
         return self._learned.get((queue, kind))
+
+
+def with_learned(job: Job, learned: Learned | None) -> Job:
+    """Return the job with the run times of its like; what it declares goes before what was learned."""
+    if learned is None:
+        return job
+    longest = learned.longest if job.longest_seconds is None else job.longest_seconds
+    return replace(job, longest_seconds=longest, typical_seconds=min(learned.typical, longest))
 
 
 def stem(name: str) -> str:

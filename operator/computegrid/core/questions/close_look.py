@@ -16,7 +16,7 @@ from computegrid.core.decisions import Candidate
 from computegrid.core.policy import Policy
 from computegrid.core.queues.quota import Quotas
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Alternative, Job, Snapshot
+from computegrid.core.snapshot import Job, Snapshot
 from computegrid.core.space.capacity import Capacity
 from computegrid.core.world import World
 from computegrid.reasons import Reason
@@ -46,10 +46,9 @@ class CloseLook:
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Return every alternative in every pool: which limit is in the way where it fits, or why not."""
-        alternatives = self._job.alternatives or (Alternative(""),)
         found: list[Candidate] = []
         misses: list[Miss] = []
-        for alternative in alternatives:
+        for alternative in self._job.ways:
             fits, missed = self._search.try_all(self._job, alternative)
             found += [self._candidate(fit) for fit in fits]
             misses += missed
@@ -83,7 +82,7 @@ class CloseLook:
         """Return the resource of which the least part of the wanted pods is there, devices before others."""
         names = self._world.resources.names
         least: tuple[Fraction, bool, str] | None = None
-        for alternative in self._job.alternatives or (Alternative(""),):
+        for alternative in self._job.ways:
             if (alternative.name or None) != nearest.alternative:
                 continue
             for pod_set, site in self._search.sites(self._job, alternative):

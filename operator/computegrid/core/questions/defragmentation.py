@@ -21,7 +21,7 @@ from computegrid.core.decisions import Placement
 from computegrid.core.policy import Policy
 from computegrid.core.resources import CPU, BoolArray
 from computegrid.core.schedule import schedule
-from computegrid.core.snapshot import Alternative, Job, Pool, Running, Snapshot
+from computegrid.core.snapshot import Job, Pool, Running, Snapshot
 from computegrid.core.space.capacity import Capacity, Overlay
 from computegrid.core.space.placing import placement_of
 from computegrid.core.space.topology import DomainTree
@@ -180,7 +180,7 @@ class _Look:
         overlay = self._given_back(victim, row)
         fits = [
             fit
-            for alternative in job.alternatives or (Alternative(""),)
+            for alternative in job.ways
             if (alternative.name or None) == running.placement.alternative
             for lead in search.leads(job, alternative)
             if (fit := search.try_at(job, alternative, lead, overlay)) is not None

@@ -17,7 +17,7 @@ from computegrid.core.questions.close_look import CloseLook
 from computegrid.core.queues.footprint import footprint_of_placement
 from computegrid.core.queues.ordering import in_turn
 from computegrid.core.queues.quota import Quotas
-from computegrid.core.schedule import schedule
+from computegrid.core.schedule import NEVER_TRIED, schedule
 from computegrid.core.snapshot import Job, Snapshot
 from computegrid.core.world import World
 from computegrid.reasons import Reason
@@ -26,9 +26,6 @@ _ALL = 1_000_000
 """Candidates that are listed: all of them."""
 _BEHIND = 100
 """Jobs after this one in turn that an estimate counts in, too: others behind them are not looked at."""
-_NEVER_TRIED = frozenset(
-    {Reason.INVALID_SPEC, Reason.QUEUE_NOT_FOUND, Reason.QUEUE_STOPPED, Reason.DEADLINE_UNREACHABLE}
-)
 
 
 class Standing(StrEnum):
@@ -173,7 +170,7 @@ class _Inquiry:
         for each in self._decided.unschedulable:
             if each.job == self._job.uid:
                 break
-            if each.reason not in _NEVER_TRIED:
+            if each.reason not in NEVER_TRIED:
                 waiting.append(queues[each.job])
         return Position(1 + waiting.count(self._job.queue), 1 + len(waiting))
 
@@ -195,7 +192,7 @@ class _Inquiry:
 def _standing(refusal: Unschedulable) -> Standing:
     if refusal.reason is Reason.AWAITING_EVICTION:
         return Standing.AWAITS_EVICTION
-    return Standing.REFUSED if refusal.reason in _NEVER_TRIED else Standing.WAITS
+    return Standing.REFUSED if refusal.reason in NEVER_TRIED else Standing.WAITS
 
 
 def _starting(placement: Placement, now: float) -> Answer:

@@ -54,7 +54,7 @@ def _sum(world: World, parts: Iterable[tuple[Pool, int, int, int]]) -> Footprint
         accelerator = world.accelerator(pool)
         if accelerator is None:
             continue
-        milli = pods * (devices * _MILLI + -(-slots * _MILLI // pool.slots_per_device))
+        milli = pods * pool.milli_devices(devices, slots)
         total[accelerator.name] += milli
         total[UNITS] += -(-milli * (accelerator.compute_units_milli or 0) // _MILLI)
     return tuple(sorted((name, amount) for name, amount in total.items() if amount))

@@ -155,17 +155,11 @@ class Spending:
     def _rates_of(self, fit: Fit) -> Rates:
         known = self._rates.get(fit)
         if known is None:
-            pods = [
-                _Pods(
-                    pool=part.site.pool,
-                    count=part.pods,
-                    device_milli=_device_milli(
-                        part.site.pool, part.site.demand.devices, part.site.demand.slots
-                    ),
-                    cpu_milli=dict(part.pod_set.requests).get(CPU, 0),
-                )
-                for part in fit.parts
-            ]
+            pods = []
+            for part in fit.parts:
+                pool, demand = part.site.pool, part.site.demand
+                milli = pool.milli_devices(demand.devices, demand.slots)
+                pods.append(_Pods(pool, part.pods, milli, dict(part.pod_set.requests).get(CPU, 0)))
             known = self._rates[fit] = self._sum(fit.pool.cluster, pods)
         return known
 
@@ -175,7 +169,7 @@ class Spending:
         for placed in running.placement.pod_sets:
             pool = self._world.pool(placed.pool)
             if pool is not None:
-                milli = _device_milli(pool, placed.devices, placed.slots)
+                milli = pool.milli_devices(placed.devices, placed.slots)
                 cpu = dict(requests.get(placed.name, ())).get(CPU, 0)
                 pods.append(_Pods(pool, placed.replicas, milli, cpu))
         return self._sum(running.placement.cluster, pods)
@@ -200,10 +194,6 @@ class Spending:
 def _expected(job: Job) -> int | None:
     """Return how long a job is expected to run; None when nobody knows."""
     return job.typical_seconds if job.longest_seconds is None else job.longest_seconds
-
-
-def _device_milli(pool: Pool, devices: int, slots: int) -> int:
-    return devices * _MILLI + -(-slots * _MILLI // max(pool.slots_per_device, 1))
 
 
 def _limits(budget: Budget) -> tuple[int | None, int | None, int | None]:

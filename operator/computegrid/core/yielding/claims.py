@@ -15,10 +15,8 @@ from computegrid.core.choice.search import Search
 from computegrid.core.queues.footprint import Footprint, footprint_of, footprint_of_pods
 from computegrid.core.queues.queue import Reclaim
 from computegrid.core.queues.quota import Quotas
-from computegrid.core.snapshot import Alternative, Job
+from computegrid.core.snapshot import Job
 from computegrid.core.world import World
-
-_ANY = Alternative(name="")
 
 _Claim: TypeAlias = tuple[str, Footprint]
 """A queue, and what one of its jobs would take."""
@@ -102,7 +100,7 @@ class Claims:
 
     def _footprints(self, job: Job) -> set[Footprint]:
         found = set()
-        for alternative in job.alternatives or (_ANY,):
+        for alternative in job.ways:
             pods = by_weight(job, alternative)[0].replicas
             for lead in self._search.leads(job, alternative):
                 demand = lead.demand

@@ -19,15 +19,13 @@ from computegrid.core.choice.candidates import Fit, Part, Site, topology_of
 from computegrid.core.choice.search import Search
 from computegrid.core.decisions import PodSetPlacement, Resize
 from computegrid.core.queues.quota import Quotas
-from computegrid.core.snapshot import Alternative, Job, PodSet, Pool, Running
+from computegrid.core.snapshot import ANY, Alternative, Job, PodSet, Pool, Running
 from computegrid.core.space.capacity import Capacity, Overlay, Room
 from computegrid.core.space.gang import largest_gang, plan
 from computegrid.core.space.topology import is_required
 from computegrid.core.world import World
 from computegrid.core.yielding.resizing import extended, positions_of
 from computegrid.reasons import Reason
-
-_ANY = Alternative(name="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ def _wanted(parts: _Parts, pools: set[str], waiting: Iterable[Job]) -> set[str]:
     for job in waiting:
         if wanted >= pools:
             break
-        for alternative in job.alternatives or (_ANY,):
+        for alternative in job.ways:
             for pod_set, site in parts.search.sites(job, alternative):
                 name = site.pool.name
                 key = (name, site.demand, pod_set.min_replicas, topology_of(job, pod_set), pod_set.rank_group)
@@ -201,7 +199,7 @@ class _Growth:
     @property
     def _alternative(self) -> Alternative:
         name = self._running.placement.alternative or ""
-        return next((each for each in self._running.job.alternatives if each.name == name), _ANY)
+        return next((each for each in self._running.job.alternatives if each.name == name), ANY)
 
     def _fit(self, part: Part) -> Fit:
         return Fit(part.site.pool, self._alternative, (part,))
