@@ -69,6 +69,10 @@ test-fast: $(STAMP) ## Run the tests that need no control plane.
 demo: $(STAMP) ## Show the grid at work in the terminal, until Ctrl-C; EXIT=1 ends by itself.
 	@$(BIN)/python -m demo $(if $(filter-out 0,$(EXIT)),--exit) $(ARGS)
 
+.PHONY: chaos
+chaos: tools ## Break everything on purpose and count: kills, faults, partitions, leaders, nodes; hours in full.
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: tools ## Measure gangs of pods a second beside a blind replay of the same writes.
 	$(BIN)/python -m benchmarks.gangs $(ARGS)
