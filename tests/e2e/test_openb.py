@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import os
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,7 +20,8 @@ from controlplane.nodes.create import add_nodes
 from controlplane.nodes.files import read_nodes
 from demo.grid import REPOSITORY
 from tests.e2e.building import build_grid
-from tests.e2e.client import Object, path_of
+from tests.e2e.bulk import submit
+from tests.e2e.client import Object
 from tests.e2e.world import SETTINGS, World, condition_of, container, eventually, grid_object, job, pod_set
 
 DATA = REPOSITORY.parent / "shared/data/openb"
@@ -31,7 +30,6 @@ TAKEN = 1000
 NAMESPACE = "openb"
 DEVICE = "nvidia.com/gpu"
 PRODUCT = "nvidia.com/gpu.product"
-IN_FLIGHT = 32
 SETTLES = 240.0
 RESOURCES = ("cpu", "memory", DEVICE)
 
@@ -130,24 +128,6 @@ def world(control_plane_factory, tmp_path_factory: pytest.TempPathFactory, data:
     world.close()
 
 
-async def submit(world: World, documents: list[Object]) -> None:
-    """Create all jobs, many at a time."""
-    cluster, waiting = world.clusters["core-1"], iter(documents)
-    headers = {"Authorization": f"Bearer {cluster.token}"}
-    connector = aiohttp.TCPConnector(limit=IN_FLIGHT, ssl=cluster.ssl_context())
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-
-        async def work() -> None:
-            for document in waiting:
-                url = cluster.server + path_of("AIJob", "", NAMESPACE)
-                async with session.post(url, json=document) as answer:
-                    assert answer.status == 201, await answer.text()
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(IN_FLIGHT):
-                group.create_task(work())
-
-
 def amount(name: str, quantity: str) -> int:
     """Return a quantity in thousandths of a CPU, bytes or devices."""
     return int(exact(quantity) * (1000 if name == "cpu" else 1))
@@ -163,7 +143,7 @@ def test_1000_tasks_of_a_production_cluster_run_where_they_fit(
     impossible = Task("no-such-node", 1000, 1024, 64, (small,))
     tasks[impossible.name] = impossible
     began = time.monotonic()
-    asyncio.run(submit(world, [task.job() for task in tasks.values()]))
+    submit(world.clusters["core-1"], [task.job() for task in tasks.values()])
     submitted = time.monotonic() - began
 
     def settled() -> dict[str, Object] | None:
