@@ -22,6 +22,9 @@ class ConditionType(StrEnum):
     READY = "Ready"
     STALLED = "Stalled"
     GUARANTEES_COVERED = "GuaranteesCovered"
+    REACHABLE = "Reachable"
+    FENCED = "Fenced"
+    EPOCH_ENFORCED = "EpochEnforced"
 
 
 class Reason(StrEnum):
@@ -47,6 +50,7 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     TERMINATING = "Terminating"
+    PART_NAME_TAKEN = "PartNameTaken"
 
     # why a job failed for good
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
@@ -54,21 +58,30 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     NO_PROGRESS = "NoProgress"
     COST_EXCEEDED = "CostExceeded"
+    POD_FAILURE_POLICY = "PodFailurePolicy"
 
     # why a running job lost its pods
     USER_ERROR = "UserError"
     OUT_OF_MEMORY = "OutOfMemory"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
     NODE_LOST = "NodeLost"
+    DEVICE_FAULT = "DeviceFault"
     POD_EVICTED = "PodEvicted"
     POD_LOST = "PodLost"
     PODS_NOT_READY = "PodsNotReady"
     PREEMPTED = "Preempted"
     RECLAIMED = "Reclaimed"
     QUEUE_DRAINED = "QueueDrained"
+    MAINTENANCE = "Maintenance"
+    CLUSTER_LOST = "ClusterLost"
+    POD_STUCK = "PodStuck"
 
     # why a running job has more or fewer pods than before
     GROWN = "Grown"
     SHRUNK = "Shrunk"
+
+    # pods that were lost have nodes again
+    REPLACED = "Replaced"
 
     # what came of a candidate that fitted
     CHOSEN = "Chosen"
@@ -80,13 +93,17 @@ class Reason(StrEnum):
     DEADLINE_UNREACHABLE = "DeadlineUnreachable"
     HELD_FOR_OTHERS = "HeldForOthers"
     AWAITING_EVICTION = "AwaitingEviction"
+    PUT_OFF = "PutOff"
 
     # why a job is not placed, by filter
     NO_POOL = "NoPool"
     CLUSTER_NOT_SELECTED = "ClusterNotSelected"
+    CLUSTER_LABEL_MISMATCH = "ClusterLabelMismatch"
     CLUSTER_UNREACHABLE = "ClusterUnreachable"
     CLUSTER_UNSCHEDULABLE = "ClusterUnschedulable"
     REGION_NOT_ALLOWED = "RegionNotAllowed"
+    DATA_NOT_RESIDENT = "DataNotResident"
+    SECURITY_LEVEL_TOO_LOW = "SecurityLevelTooLow"
     LATENCY_TOO_HIGH = "LatencyTooHigh"
     NAMESPACE_NOT_IN_CLUSTER = "NamespaceNotInCluster"
     POOL_NOT_SELECTED = "PoolNotSelected"
@@ -110,8 +127,19 @@ class Reason(StrEnum):
     MISSING_RIGHTS = "MissingRights"
     DUPLICATE_CLUSTER = "DuplicateCluster"
     CLUSTER_REPLACED = "ClusterReplaced"
+    PROFILE_REFUSED = "ProfileRefused"
     CLUSTER_NOT_FOUND = "ClusterNotFound"
+    REACHABLE = "Reachable"
+    GUARD_EXPIRED = "GuardExpired"
+    ADMIN_FENCED = "AdminFenced"
+    NO_GUARD = "NoGuard"
+    EPOCH_ENFORCED = "EpochEnforced"
+    EPOCH_NOT_ENFORCED = "EpochNotEnforced"
+    EPOCH_AHEAD = "EpochAhead"
     NO_MATCHING_NODES = "NoMatchingNodes"
+    FORECAST_REFUSED = "ForecastRefused"
+    NODE_QUARANTINED = "NodeQuarantined"
+    NODE_RELEASED = "NodeReleased"
     PARENT_NOT_FOUND = "ParentNotFound"
     QUEUE_CYCLE = "QueueCycle"
     GUARANTEES_COVERED = "GuaranteesCovered"

@@ -64,7 +64,9 @@ MEMBER_CLUSTERS = [
     _bad("MemberCluster", {"metadata/name": "a" * 64}, "metadata.name"),
     _bad("MemberCluster", {"metadata/name": "west.1"}, "metadata.name"),
     _bad("MemberCluster", {"spec/region": REMOVED}, "spec.region", "Required"),
+    _bad("MemberCluster", {"spec/securityLevel": 6}, "spec.securityLevel"),
     _bad("MemberCluster", {"spec/region": "cn west"}, "spec.region"),
+    _bad("MemberCluster", {"spec/fenced": "perhaps"}, "spec.fenced"),
     _bad(
         "MemberCluster",
         {"spec/local": True},
@@ -147,6 +149,20 @@ ACCELERATORS = [
     _bad("Accelerator", {"spec/computeUnits": "-1"}, "spec.computeUnits"),
     _bad("Accelerator", {"spec/countPerPodAllowed": [0]}, "spec.countPerPodAllowed[0]"),
     _bad("Accelerator", {"spec/wattsPerDevice": "700W"}, "spec.wattsPerDevice", "integer"),
+    _bad("Accelerator", {"spec/faultRules/taints": ["a b"]}, "spec.faultRules.taints[0]"),
+    _bad("Accelerator", {"spec/faultRules/annotations": ["a/b/c"]}, "spec.faultRules.annotations[0]"),
+    _bad(
+        "Accelerator",
+        {"spec/faultRules/conditions/0/status": "Unknown"},
+        "spec.faultRules.conditions[0].status",
+        '"True", "False"',
+    ),
+    _bad(
+        "Accelerator",
+        {"spec/faultRules/conditions/0/type": REMOVED},
+        "spec.faultRules.conditions[0].type",
+        "Required",
+    ),
 ]
 
 COMPUTE_POOLS = [
@@ -154,6 +170,25 @@ COMPUTE_POOLS = [
     _bad("ComputePool", {"spec/clusterName": "Core_1"}, "spec.clusterName"),
     _bad(
         "ComputePool", {"spec/access": {"mode": "Dedicated"}}, "spec.access.queueNames", "at least one queue"
+    ),
+    _bad("ComputePool", {"spec/price/tariffs/0/startTime": "24:00"}, "spec.price.tariffs[0].startTime"),
+    _bad("ComputePool", {"spec/price/tariffs/0/endTime": "6:00"}, "spec.price.tariffs[0].endTime"),
+    _bad("ComputePool", {"spec/price/tariffs/0/percent": 1001}, "spec.price.tariffs[0].percent"),
+    _bad(
+        "ComputePool",
+        {"spec/price/tariffs/0/endTime": "22:00"},
+        "spec.price.tariffs[0].endTime",
+        "must not be `startTime`",
+    ),
+    _bad(
+        "ComputePool", {"spec/price/tariffs/1/startTime": "05:59"}, "spec.price.tariffs", "must not overlap"
+    ),
+    _bad("ComputePool", {"spec/price/tariffs/1/endTime": "22:01"}, "spec.price.tariffs", "must not overlap"),
+    _bad(
+        "ComputePool",
+        {"spec/price/tariffs/1": {"startTime": "22:00", "endTime": "23:00", "percent": 1}},
+        "spec.price.tariffs",
+        "must not overlap",
     ),
     _bad("ComputePool", {"spec/access/mode": "Shared"}, "spec.access.queueNames", "must be empty"),
     _bad("ComputePool", {"spec/access/mode": "Private"}, "spec.access.mode", '"Shared", "Dedicated"'),
@@ -310,6 +345,21 @@ JOBS = [
     _bad("AIJob", {"spec/placement/latency/maxMilliseconds": 0}, "spec.placement.latency.maxMilliseconds"),
     _bad("AIJob", {"spec/placement/data/0/locations": []}, "spec.placement.data[0].locations"),
     _bad("AIJob", {"spec/placement/allowedRegions": ["a b"]}, "spec.placement.allowedRegions[0]"),
+    _bad(
+        "AIJob",
+        {"spec/placement/data/0/residentRegions": ["a", "a"]},
+        "spec.placement.data[0].residentRegions",
+        "Duplicate",
+    ),
+    _bad("AIJob", {"spec/placement/securityLevel": -1}, "spec.placement.securityLevel"),
+    _bad("AIJob", {"spec/placement/results/location": ""}, "spec.placement.results.location"),
+    _bad("AIJob", {"spec/placement/maxDelaySeconds": 2592001}, "spec.placement.maxDelaySeconds"),
+    _bad(
+        "AIJob",
+        {"spec/placement/clusterSelector/matchExpressions/0/values": ["a"]},
+        "spec.placement.clusterSelector.matchExpressions[0].values",
+        "absent for Exists and DoesNotExist",
+    ),
     _bad("AIJob", {"spec/placement/topology/mode": "Strict"}, "spec.placement.topology.mode"),
     _bad("AIJob", {"spec/limits/maxRuntimeSeconds": 0}, "spec.limits.maxRuntimeSeconds"),
     _bad("AIJob", {"spec/limits/maxRuntimeSeconds": 10**9}, "spec.limits.maxRuntimeSeconds", "315360000"),
@@ -318,6 +368,28 @@ JOBS = [
     _bad("AIJob", {"spec/limits/maxCost": "-1"}, "spec.limits.maxCost"),
     _bad("AIJob", {"spec/failurePolicy/backoffLimit": 1001}, "spec.failurePolicy.backoffLimit", "1000"),
     _bad("AIJob", {"spec/failurePolicy/onClusterLost": "Ignore"}, "spec.failurePolicy.onClusterLost"),
+    _bad("AIJob", {"spec/failurePolicy/onPodFailure": "Restart"}, "spec.failurePolicy.onPodFailure"),
+    _bad(
+        "AIJob",
+        {"spec/failurePolicy/rules/0/onReasons": ["UserError"]},
+        "spec.failurePolicy.rules[0]",
+        "exactly one of `onExitCodes`, `onReasons`",
+    ),
+    _bad(
+        "AIJob",
+        {"spec/failurePolicy/rules/0/onExitCodes": REMOVED},
+        "spec.failurePolicy.rules[0]",
+        "exactly one of `onExitCodes`, `onReasons`",
+    ),
+    _bad("AIJob", {"spec/failurePolicy/rules/0/action": "Retry"}, "spec.failurePolicy.rules[0].action"),
+    _bad(
+        "AIJob",
+        {"spec/failurePolicy/rules/0/onExitCodes/values": [0]},
+        "spec.failurePolicy.rules[0].onExitCodes.values[0]",
+    ),
+    _bad(
+        "AIJob", {"spec/failurePolicy/rules/1/onReasons": ["Rain"]}, "spec.failurePolicy.rules[1].onReasons"
+    ),
     _bad("AIJob", {"spec/checkpoint/path": "ckpt"}, "spec.checkpoint.path"),
     _bad("AIJob", {"spec/ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished"),
     _bad("AIJob", {"spec/managedBy": "x"}, 'unknown field "spec.managedBy"'),
@@ -468,7 +540,41 @@ TEMPLATES = [
     _bad("AIJob", {f"{_MAIN}/ports/0/containerPort": 0}, "containers[0].ports[0].containerPort"),
 ]
 
-BAD_OBJECTS = [*MEMBER_CLUSTERS, *ACCELERATORS, *COMPUTE_POOLS, *COMPUTE_QUEUES, *JOBS, *TEMPLATES]
+PARTS = [
+    _bad("AIJob", {"spec/parts": {"count": 0}}, "spec.parts.count", "greater than or equal to 1"),
+    _bad("AIJob", {"spec/parts": {"count": 257}}, "spec.parts.count", "less than or equal to 256"),
+    _bad("AIJob", {"spec/parts": {}}, "spec.parts.count", "Required value"),
+    _bad("AIJob", {"spec/parts": {"count": 3}}, "spec.parts", "multiple of `parts.count`"),
+    _bad(
+        "AIJob",
+        {
+            "spec/parts": {"count": 4},
+            "spec/podSets/0/minReplicas": 6,
+            "spec/podSets/1/replicas": 4,
+            "spec/podSets/2/replicas": 4,
+        },
+        "spec.parts",
+        "`minReplicas`",
+    ),
+    _bad(
+        "AIJob",
+        {
+            "spec/parts": {"count": 8},
+            "spec/podSets/1/replicas": 8,
+            "spec/podSets/2/replicas": 8,
+        },
+        "spec.parts",
+        "`rankGroup.size`",
+    ),
+    _bad(
+        "AIJob",
+        {"spec/parts": {"count": 1}, "metadata/name": "a" * 48},
+        "spec.parts",
+        "at most 47 characters",
+    ),
+]
+
+BAD_OBJECTS = [*PARTS, *MEMBER_CLUSTERS, *ACCELERATORS, *COMPUTE_POOLS, *COMPUTE_QUEUES, *JOBS, *TEMPLATES]
 
 # Changes of an object that exists: what it was must stay.
 FORBIDDEN_CHANGES = [
@@ -486,6 +592,7 @@ FORBIDDEN_CHANGES = [
     _bad("AIJob", {"spec/placement/allowedRegions": ["cn-west"]}, "spec.placement", "immutable"),
     _bad("AIJob", {"spec/checkpoint/periodSeconds": 60}, "spec.checkpoint", "immutable"),
     _bad("AIJob", {"spec/checkpoint": None}, "spec.checkpoint", "immutable"),
+    _bad("AIJob", {"spec/parts": None}, "spec.parts", "immutable"),
 ]
 ALLOWED_CHANGES = [
     _bad("MemberCluster", {"spec/unschedulable": True, "spec/region": "cn-south"}),

@@ -14,7 +14,15 @@ from computegrid.api.base import (
     list_of,
     status_column,
 )
-from computegrid.api.scalars import DecimalString, DNSLabel, Generation, ResourceName, between, text
+from computegrid.api.scalars import (
+    DecimalString,
+    DNSLabel,
+    Generation,
+    LabelKey,
+    ResourceName,
+    between,
+    text,
+)
 from computegrid.api.selectors import NodeLabelRule
 
 Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8"]
@@ -28,6 +36,31 @@ class PeakRate(CamelModel):
     teraflops: DecimalString
     """Dense peak of one device, without sparsity, in TFLOPS (10^12 operations per second). Example:
     `"989"`."""
+
+
+class FaultCondition(CamelModel):
+    """A node condition that means a fault."""
+
+    type: LabelKey
+    """Type of the condition, as an agent such as the node problem detector writes it. Example:
+    `XIDErrors`."""
+    status: Literal["True", "False"] = "True"
+    """Status that means a fault."""
+
+
+class FaultRules(CamelModel):
+    """What agents write on a node when devices of this model are faulty.
+
+    A fault keeps its node from new pods for as long as it stands.
+    """
+
+    conditions: Annotated[tuple[FaultCondition, ...], list_of(32, keys=("type",))] = ()
+    """Node conditions. Pods with devices of this model on the node are lost."""
+    taints: Annotated[tuple[LabelKey, ...], list_of(32, unique=True)] = ()
+    """Keys of node taints. Pods are lost where the effect is `NoExecute`. Example: `[amd-gpu-unhealthy]`."""
+    annotations: Annotated[tuple[LabelKey, ...], list_of(32, unique=True)] = ()
+    """Keys of node annotations that name or count faulty devices; empty values mean none. Pods that must hold
+    one of so many are lost. Example: `[huawei.com/Ascend910-Unhealthy]`."""
 
 
 class AcceleratorSpec(CamelModel):
@@ -58,6 +91,9 @@ class AcceleratorSpec(CamelModel):
     ] = ()
     """Numbers of devices that one pod may have, where links between devices ask for alignment; others are
     rounded up to the next one. Empty: any number. Example: `[1, 2, 4, 8]`."""
+    fault_rules: FaultRules = FaultRules()
+    """What else on a node means that devices of this model are faulty, besides what holds for every model:
+    see the guide on failures."""
 
 
 class AcceleratorStatus(CamelModel):

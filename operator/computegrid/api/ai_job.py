@@ -18,6 +18,7 @@ from computegrid.api.base import (
     status_column,
 )
 from computegrid.api.environment import EnvVar
+from computegrid.api.failure_policy import FailurePolicy
 from computegrid.api.placement_wishes import Placement, RankGroup, TopologyRequest
 from computegrid.api.pod_template import PodTemplate
 from computegrid.api.scalars import Argument, DecimalString, DeviceShare, DNSLabel, Time, between, text
@@ -25,6 +26,7 @@ from computegrid.api.scalars import Argument, DecimalString, DeviceShare, DNSLab
 _REMEDY = "make a new AIJob"
 LONGEST_JOB_NAME = 52  # leaves room for pod set, index and attempt in the names of pods
 MOST_PODS = 20_000
+LONGEST_NAME_WITH_PARTS = 47  # parts are jobs, and their names end in the likes of -p255
 
 
 class ComputeRequest(CamelModel):
@@ -139,21 +141,6 @@ class Limits(CamelModel):
     """Money that the job may cost, in the grid's currency; then it has failed. Example: `"20000"`."""
 
 
-class FailurePolicy(CamelModel):
-    """What happens when pods fail, a cluster is lost, or nothing moves."""
-
-    backoff_limit: Annotated[int, between(0, 1000)] = 3
-    """Attempts after the first that failures of the user's containers may cost; then the job has failed.
-    Failures of nodes and devices, evictions and preemptions do not count."""
-    on_cluster_lost: Literal["Wait", "Failover"] = "Wait"
-    """`Wait`: the job stays with a cluster that cannot be reached. `Failover`: it starts elsewhere, once its
-    pods there are sure to be stopped."""
-    no_progress_seconds: Annotated[int, between(60, 604_800)] | None = None
-    """Seconds without all pods ready, while the job has a place, after which it has failed. Absent: never;
-    a place where the pods do not become ready is given up for another one after the operator's
-    `podsReadyTimeoutSeconds`."""
-
-
 class Checkpoint(CamelModel):
     """Where and how often the job saves its work, so that the least of it is lost."""
 
@@ -164,6 +151,14 @@ class Checkpoint(CamelModel):
     """Seconds between two savings, from the start; jobs that saved lately are preempted first. The annotation
     `computegrid.dev/checkpoint-time` of the AIJob, the time of its last saving as `2026-12-24T12:00:00Z`, is
     more exact, and goes before it."""
+
+
+class Parts(CamelModel):
+    """Cuts a job into equal, independent jobs."""
+
+    count: Annotated[int, between(1, 256)]
+    """Number of parts. Each gets an equal share of the pods of every pod set, a rendezvous of its own, and
+    the variables `COMPUTEGRID_PART`, from 0, and `COMPUTEGRID_PARTS`."""
 
 
 class AIJobSpec(CamelModel):
@@ -184,6 +179,7 @@ class AIJobSpec(CamelModel):
                 "alternatives",
                 "placement",
                 "checkpoint",
+                "parts",
             )
         ),
         Cel(
@@ -203,6 +199,23 @@ class AIJobSpec(CamelModel):
             "!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')",
             "`priorityClassName` must not start with system-, which is kept for the cluster's own pods",
             ".priorityClassName",
+        ),
+        Cel(
+            "!has(self.parts) || self.podSets.all(podSet, podSet.replicas % self.parts.count == 0)",
+            "`replicas` of each pod set must be a multiple of `parts.count`",
+            ".parts",
+        ),
+        Cel(
+            "!has(self.parts) || self.podSets.all(podSet,"
+            " !has(podSet.minReplicas) || podSet.minReplicas % self.parts.count == 0)",
+            "`minReplicas` of each pod set must be a multiple of `parts.count`",
+            ".parts",
+        ),
+        Cel(
+            "!has(self.parts) || self.podSets.all(podSet,"
+            " !has(podSet.rankGroup) || podSet.rankGroup.size * self.parts.count <= podSet.replicas)",
+            "`rankGroup.size` must be at most the `replicas` that a part has",
+            ".parts",
         ),
     )
 
@@ -232,6 +245,11 @@ class AIJobSpec(CamelModel):
     """What happens when pods fail, a cluster is lost, or nothing moves."""
     checkpoint: Checkpoint | None = None
     """Where and how often the job saves its work. Absent: a job that is stopped begins anew. Immutable."""
+    parts: Parts | None = None
+    """Cuts the job into independent parts, each a job of its own called `<job>-p<number>`. It is queued,
+    placed, priced and failed over by itself, so that parts may be in different clusters. This job is never
+    placed. It sums its parts up, has succeeded when all have, and has failed as soon as one has. Each part
+    may cost its share of `limits.maxCost`. Absent: the job is whole, and in one cluster. Immutable."""
     ttl_seconds_after_finished: Annotated[int, between(0, 315_360_000)] | None = None
     """Seconds after which a finished job is deleted. Absent: it stays."""
 
@@ -267,6 +285,14 @@ class AIJob(Resource):
         selectable=(".spec.queueName",),
         longest_name=LONGEST_JOB_NAME,
         name_note=f"A DNS label of at most {LONGEST_JOB_NAME} characters: names of pods are made from it.",
+    )
+
+    cel = (
+        Cel(
+            f"!has(self.spec.parts) || size(self.metadata.name) <= {LONGEST_NAME_WITH_PARTS}",
+            f"the name of a job with `parts` must have at most {LONGEST_NAME_WITH_PARTS} characters",
+            ".spec.parts",
+        ),
     )
 
     kind: Literal["AIJob"] = "AIJob"

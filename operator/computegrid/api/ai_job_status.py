@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from computegrid.api.base import CamelModel, Conditions, list_of
 from computegrid.api.scalars import (
@@ -32,6 +32,15 @@ class NodeAssignment(CamelModel):
     """In a pool that shares its devices: the devices that these pods hold, pod by pod, counted from 0."""
 
 
+class PodRun(CamelModel):
+    """Pods of a set with consecutive indices."""
+
+    first: Annotated[int, between(0, 19_999)]
+    """Index of the first one."""
+    count: Annotated[int, between(1, 20_000)] = 1
+    """How many they are."""
+
+
 class PodSetPlacement(CamelModel):
     """Where the pods of one set are."""
 
@@ -45,6 +54,8 @@ class PodSetPlacement(CamelModel):
     """Pods of the set in this attempt, between `minReplicas` and `replicas` of the spec."""
     joining: Count = 0
     """Pods among them, the last ones, by which the set grew and that were not all ready yet."""
+    lost: Annotated[tuple[PodRun, ...], list_of(20_000)] = ()
+    """Pods that have to be made again and wait for nodes; their place is kept meanwhile."""
     accelerators_per_pod: Annotated[int, between(0, 64)] = 0
     """Devices of each pod, after overrides, alignment, and the choice of a model."""
     slots_per_pod: Annotated[int, between(0, 1000)] = 0
@@ -106,8 +117,17 @@ class JobPlacement(CamelModel):
     """Epoch of the leader that decided; pods carry it, and writes of an older leader are refused."""
     admitted_time: Time | None = None
     """When the place was decided."""
+    on_cluster_lost: Literal["Failover"] | None = None
+    """`failurePolicy.onClusterLost` as it was when the place was decided: it holds for the attempt. Absent:
+    `Wait`."""
     resized_time: Time | None = None
     """When the attempt last grew or shrank. Absent: it has the pods that it began with."""
+    replaced_time: Time | None = None
+    """When pods that were lost were last given nodes. Absent: none were."""
+    outgoing_pods: Annotated[tuple[Annotated[str, text(64)], ...], list_of(20_000)] = ()
+    """uids of lost pods that have to go before others of their names are made."""
+    avoided_nodes: Annotated[tuple[DNSSubdomain, ...], list_of(20_000)] = ()
+    """Nodes where pods were lost again and again, or did not become ready: others are taken before them."""
     pod_sets: Annotated[tuple[PodSetPlacement, ...], list_of(8, keys=("name",))] = ()
     """Where the pods of each set are."""
     candidates: Annotated[tuple[Candidate, ...], list_of(MOST_CANDIDATES)] = ()
@@ -168,6 +188,38 @@ class Usage(CamelModel):
     """Carbon in grams of CO2 equivalent, by energy and the carbon intensity of the cluster."""
 
 
+class LaggingPart(CamelModel):
+    """A part that does not run."""
+
+    name: DNSLabel
+    """Name of the part, which is an AIJob of its own."""
+    reason: Annotated[str, text(128)] = ""
+    """Why it does not run, as one CamelCase word."""
+    message: Annotated[str, text(512)] = ""
+    """The same for a person, with numbers."""
+
+
+class PartCounts(CamelModel):
+    """Parts of a job, by what has become of them."""
+
+    count: Count = 0
+    """Parts that there should be."""
+    waiting: Count = 0
+    """Parts that have no place."""
+    starting: Count = 0
+    """Parts that have a place, and whose pods are not all ready."""
+    running: Count = 0
+    """Parts whose pods are all ready."""
+    suspended: Count = 0
+    """Parts that hold nothing because they are told to."""
+    succeeded: Count = 0
+    """Parts that ended well."""
+    failed: Count = 0
+    """Parts that failed for good."""
+    not_running: Annotated[tuple[LaggingPart, ...], list_of(10, keys=("name",))] = ()
+    """Parts that neither run nor have succeeded, by number, at most 10."""
+
+
 class AIJobStatus(CamelModel):
     """Where the job is and how it fares."""
 
@@ -182,9 +234,16 @@ class AIJobStatus(CamelModel):
     """The attempt that was evicted, suspended or lost last: after a restart the operator counts from this
     what it cost the queue. Absent: there was none."""
     pods: PodCounts | None = None
-    """Pods of the current attempt."""
+    """Pods of the current attempt; of all parts, where the job is cut into parts."""
+    parts: PartCounts | None = None
+    """Parts of the job. Absent: it is whole."""
     restarts: Restarts | None = None
     """Attempts that were lost, by cause."""
+    fruitless_seconds: Count | None = None
+    """Seconds of the latest attempts, one after the other, that infrastructure ended before the job got
+    anywhere; measured against `failurePolicy.noProgressSeconds`. Absent: none did."""
+    retry_time: Time | None = None
+    """When the job may start again. Absent: at once."""
     estimated_start_time: Time | None = None
     """When the job will start at the latest, if running jobs end as they said. Absent: unknown, or
     started."""

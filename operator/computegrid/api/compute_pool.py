@@ -57,13 +57,43 @@ class PoolAccess(CamelModel):
     """Queues that a dedicated pool is for. Example: `[research]`."""
 
 
+TimeOfDay = Annotated[str, text(5, shortest=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class Tariff(CamelModel):
+    """A time of every day in which the pool's price is another one."""
+
+    cel = (Cel("self.startTime != self.endTime", "`endTime` must not be `startTime`", ".endTime"),)
+
+    start_time: TimeOfDay
+    """Time of day, UTC, from which it holds. Example: `"22:00"`."""
+    end_time: TimeOfDay
+    """Time of day, UTC, until which it holds; on the next day where it is earlier than `startTime`. Example:
+    `"06:00"`."""
+    percent: Annotated[int, between(0, 1_000)]
+    """Part of the price that is asked then. Example: `50`."""
+
+
 class PoolPrice(CamelModel):
     """What the pool costs, in the grid's currency."""
+
+    cel = (
+        Cel(
+            "!has(self.tariffs) || self.tariffs.all(a, self.tariffs.filter(b, b.startTime < b.endTime ?"
+            " (b.startTime <= a.startTime && a.startTime < b.endTime) :"
+            " (b.startTime <= a.startTime || a.startTime < b.endTime)).size() == 1)",
+            "`tariffs` must not overlap",
+            ".tariffs",
+        ),
+    )
 
     per_device_hour: DecimalString = "0"
     """Price of one accelerator device for one hour. Example: `"2.40"`."""
     per_cpu_hour: DecimalString = "0"
     """Price of one CPU for one hour. Example: `"0.03"`."""
+    tariffs: Annotated[tuple[Tariff, ...], list_of(24)] = ()
+    """Times of day in which both prices are higher or lower; they must not overlap. Jobs are placed by them,
+    and those that can wait are put off by them; what a job used is counted at the plain price."""
 
 
 class DeviceSharing(CamelModel):
@@ -200,7 +230,49 @@ class PoolDevices(CamelModel):
     free: Count = 0
     """Devices that a job could have now."""
     quarantined: Count = 0
-    """Devices out of use because they, or their node, keep failing."""
+    """Devices of nodes that are kept out for faults or for failures of late."""
+
+
+class PoolNodes(NodeCount):
+    """Nodes of a pool."""
+
+    quarantined: Annotated[int, between(0, 1_000_000)] = 0
+    """Nodes that are kept out for faults of their devices or for failures of late."""
+
+
+class SuspectNode(CamelModel):
+    """A node that failed of late, or whose devices are faulty."""
+
+    name: DNSSubdomain
+    """Name of the node."""
+    failures: Count = 0
+    """Failures since it was first suspected, those included that it shared with others."""
+    suspicion: DecimalString = "0"
+    """Weight of its failures at the time of the last one; it halves with every half-life. Example:
+    `"2.207"`."""
+    last_failure_time: Time | None = None
+    """When it failed last."""
+    reason: Annotated[str, text(128)] = ""
+    """Cause of the last failure as one CamelCase word. Example: `DeviceFault`."""
+    message: Annotated[str, text(512)] = ""
+    """The same for a person."""
+    standing: bool = False
+    """True: a fault stands, or an admin keeps the node out; it comes back when that is over."""
+    quarantined_until: Time | None = None
+    """When its suspicion will have faded enough for new pods. Absent: it is not quarantined for its past."""
+
+
+class PoolReliability(CamelModel):
+    """Failures of the pool of late, as of the last one; older ones count less."""
+
+    failures: DecimalString = "0"
+    """Failures, each halved for every 30 days that passed since. Example: `"3.51"`."""
+    device_hours: DecimalString = "0"
+    """Hours of devices in which they happened, halved likewise. Example: `"184320"`."""
+    last_failure_time: Time | None = None
+    """When the last one happened."""
+    failures_per_million_device_hours: Count = 0
+    """Failures in a million device-hours; a pool that is new is taken for a usual one. Example: `20`."""
 
 
 class ComputePoolStatus(CamelModel):
@@ -210,7 +282,7 @@ class ComputePoolStatus(CamelModel):
     """The `metadata.generation` that this status is about."""
     conditions: Conditions = ()
     """`Ready`: the pool has nodes that jobs can use. `Stalled`: a person must act."""
-    nodes: NodeCount | None = None
+    nodes: PoolNodes | None = None
     """Nodes of the pool."""
     devices: PoolDevices | None = None
     """Devices of the pool, by what has become of them."""
@@ -218,6 +290,10 @@ class ComputePoolStatus(CamelModel):
     """Peak rate of all allocatable devices, dense and with 16 bits, in PFLOPS. Example: `"253.2"`."""
     largest_gang_devices: Count | None = None
     """Devices of the largest gang, of pods as large as nodes, that would fit now."""
+    suspect_nodes: Annotated[tuple[SuspectNode, ...], list_of(32, keys=("name",))] = ()
+    """Nodes that failed of late or whose devices are faulty, the worst first, at most 32."""
+    reliability: PoolReliability | None = None
+    """How often the pool failed of late. Absent: it has not."""
 
 
 class ComputePool(Resource):
@@ -240,6 +316,7 @@ class ComputePool(Resource):
             Column("Free", ".status.devices.free", "Devices that a job could have now.", "integer"),
             Column("Used", ".status.devices.used", "Devices that pods hold.", "integer", wide=True),
             Column("Access", ".spec.access.mode", "Shared or Dedicated.", wide=True),
+            Column("Out", ".status.nodes.quarantined", "Nodes that are kept out.", "integer", wide=True),
             Column("Gang", ".status.largestGangDevices", "Largest gang that fits.", "integer", wide=True),
             Column("Price", ".spec.price.perDeviceHour", "Price of a device for an hour.", wide=True),
             AGE,

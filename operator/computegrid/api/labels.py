@@ -27,13 +27,38 @@ ATTEMPT: Final = f"{DOMAIN}/attempt"
 QUEUE: Final = f"{DOMAIN}/queue"
 POOL: Final = f"{DOMAIN}/pool"
 ACCELERATOR: Final = f"{DOMAIN}/accelerator"  # of a node too: names the model where its vendor has no label
+ON_CLUSTER_LOST: Final = f"{DOMAIN}/on-cluster-lost"  # Failover: the guard of a lost cluster stops the pod
 ORIGIN: Final = f"{DOMAIN}/origin"  # uid of the hub's kube-system namespace: two hubs may share a member
+
+# Labels of an AIJob that is a part of another one.
+PART_OF: Final = f"{DOMAIN}/part-of"  # name of the job that was cut into parts
+PART_OF_UID: Final = f"{DOMAIN}/part-of-uid"
+PART: Final = f"{DOMAIN}/part"  # number of the part, from 0
+PARTS: Final = f"{DOMAIN}/parts"  # how many there are
 
 # Annotations: what no selector needs.
 EPOCH: Final = f"{DOMAIN}/epoch"  # of the leader that wrote; a lower one is refused
 
 DEVICES: Final = f"{DOMAIN}/devices"  # of a pod: numbers of the shared devices that it holds, with commas
 CHECKPOINT_TIME: Final = f"{DOMAIN}/checkpoint-time"  # of an AIJob: when it last saved its work
+
+# Of ClusterProfiles and their Secrets in the operator's namespace, and of the MemberClusters made of them.
+MEMBER: Final = f"{DOMAIN}/member"  # of a ClusterProfile: "true" makes it a member
+CLUSTER_PROFILE: Final = f"{DOMAIN}/cluster-profile"  # of a MemberCluster: the profile that it was made of
+PROFILE_GONE: Final = f"{DOMAIN}/profile-gone"  # of a MemberCluster: it goes with the last job there
+PROFILE_SECRET: Final = "x-k8s.io/cluster-profile"  # noqa: S105 - of a Secret: whose kubeconfig it is
+PROFILE_SECRET_KEYS: Final = ("Config", "kubeconfig")
+
+# Of a node: what admins and agents say of its health.
+QUARANTINE: Final = f"{DOMAIN}/quarantine"  # label of a node, an admin's word: false or true
+RELEASE: Final = f"{DOMAIN}/release"  # annotation of a node: failures up to this time are forgiven
+DEVICE_FAULT: Final = f"{DOMAIN}/device-fault"  # taint or annotation of a node: devices are faulty
+
+# Annotations of the two Leases by which a hub and the guard of a member know of each other.
+TOKEN: Final = f"{DOMAIN}/token"  # of the guard's: a new one with every heartbeat
+ECHO: Final = f"{DOMAIN}/echo"  # of the hub's: the newest token that it has read
+CONTACT_LEFT: Final = f"{DOMAIN}/contact-left"  # of the guard's: seconds until it stops pods, as things are
+GUARD_SECONDS: Final = f"{DOMAIN}/guard-seconds"  # of the guard's: without contact for so long, it stops pods
 
 # Recommended labels that other tools group by.
 APP_NAME: Final = "app.kubernetes.io/name"
@@ -44,6 +69,7 @@ APP_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 
 # Labels of a node, broadest first. Block and rack have no well-known key; ours is what the examples use.
 TOPOLOGY_REGION: Final = "topology.kubernetes.io/region"
+TOPOLOGY_GRID_REGION: Final = f"topology.{DOMAIN}/region"  # of a ClusterProfile
 TOPOLOGY_ZONE: Final = "topology.kubernetes.io/zone"
 TOPOLOGY_BLOCK: Final = f"topology.{DOMAIN}/block"
 TOPOLOGY_RACK: Final = f"topology.{DOMAIN}/rack"

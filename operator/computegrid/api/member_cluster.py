@@ -92,12 +92,19 @@ class MemberClusterSpec(CamelModel):
     region: RegionName
     """Region that the cluster is in, as jobs name it in `allowedRegions`. Example: `cn-south`."""
     carbon_intensity_grams_per_kwh: Annotated[int, between(0, 2000)] | None = None
-    """Carbon intensity of the cluster's electricity, in grams of CO2 equivalent per kWh. Absent: unknown,
-    and the worst known one is assumed when jobs are placed by carbon."""
+    """Carbon intensity of the cluster's electricity, in grams of CO2 equivalent per kWh. It holds
+    where there is no forecast for the region. Absent: unknown, and 480, about the world's average, is
+    assumed."""
     links: Annotated[tuple[Link, ...], list_of(64)] = ()
     """Network from here to other clusters and regions; each at most once."""
+    security_level: Annotated[int, between(0, 5)] = 0
+    """How well the cluster is protected, by your own scale: jobs may ask for a least level."""
     unschedulable: bool = False
     """True keeps new jobs away; jobs that run stay."""
+    fenced: bool = False
+    """True: nothing of the grid runs there any more; said by a person who has made sure of it, since the
+    operator believes it. Jobs there are evicted, whatever their `onClusterLost`, and start elsewhere; new
+    ones stay away. Leftovers are removed when the cluster can be reached."""
     insecure_skip_tls_verify: bool = False
     """True accepts any certificate of the API server. For trials only: whoever is on the network path can
     then read the token."""
@@ -109,11 +116,19 @@ class MemberClusterStatus(CamelModel):
     observed_generation: Generation | None = None
     """The `metadata.generation` that this status is about."""
     conditions: Conditions = ()
-    """`Ready`: the cluster answers and its nodes and pods are known. `Stalled`: a person must act."""
+    """`Ready`: the cluster answers and its nodes and pods are known. `Stalled`: a person must act.
+    `Reachable`: it answers. `Fenced`: nothing that may start elsewhere runs there, by the word of its guard
+    (`GuardExpired`) or of a person (`AdminFenced`). `EpochEnforced`: it refuses what a replaced leader of the
+    operator may still send."""
     cluster_uid: Annotated[str, text(64)] | None = None
     """Identity of the cluster: uid of its namespace kube-system, recorded on first contact."""
     kubernetes_version: Annotated[str, text(64)] | None = None
     """Version that the API server reports. Example: `v1.36.1`."""
+    last_contact_time: Time | None = None
+    """When a cluster that cannot be reached was last heard of. Absent: it answers, or never did."""
+    guard_seconds: Annotated[int, between(2, 86_400)] | None = None
+    """Seconds without contact to the hub after which the guard there stops jobs with `onClusterLost:
+    Failover`. Absent: no guard is at work there, and such jobs wait."""
     nodes: NodeCount | None = None
     """Nodes of the cluster."""
     token_expiration_time: Time | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from computegrid.api.base import CamelModel, Cel, list_of
 from computegrid.api.scalars import DNSLabel, RegionName, between, text
+from computegrid.api.selectors import LabelSelector
 
 
 class TopologyRequest(CamelModel):
@@ -48,6 +49,18 @@ class DataSet(CamelModel):
     """Size in GiB."""
     locations: Annotated[tuple[RegionName, ...], list_of(32, least=1, unique=True)]
     """Clusters and regions that have the data. Example: `[west-1]`."""
+    resident_regions: Annotated[tuple[RegionName, ...], list_of(32, unique=True)] = ()
+    """Regions that the data must not leave: the job runs in one of them, a hard rule. Empty: it may be read
+    anywhere. Example: `[cn-south]`."""
+
+
+class Results(CamelModel):
+    """What the job leaves, which is sent on when it has ended."""
+
+    size_gib: Annotated[int, between(0, 100_000_000)]
+    """Size in GiB."""
+    location: RegionName
+    """Cluster or region that it is sent to. Example: `core-1`."""
 
 
 class LatencyLimit(CamelModel):
@@ -79,11 +92,23 @@ class Placement(CamelModel):
     Example: `[cn-south, cn-west]`."""
     cluster_names: Annotated[tuple[DNSLabel, ...], list_of(64, unique=True)] = ()
     """MemberClusters that the job may run in: a hard rule. Empty: every cluster."""
+    cluster_selector: LabelSelector | None = None
+    """Labels of the MemberClusters that the job may run in: a hard rule. Absent: every cluster. Example:
+    `{matchLabels: {tier: certified}}`."""
+    security_level: Annotated[int, between(0, 5)] | None = None
+    """Least `MemberCluster.spec.securityLevel` of the job's cluster: a hard rule. Absent: any."""
     pool_names: Annotated[tuple[DNSLabel, ...], list_of(64, unique=True)] = ()
     """ComputePools that the job may run in: a hard rule. Empty: every pool that its queue may use."""
     data: Annotated[tuple[DataSet, ...], list_of(32, keys=("name",))] = ()
     """Data that the job reads; places near it are cheaper and sooner ready."""
+    results: Results | None = None
+    """What the job leaves, and where that is wanted; places near it are cheaper."""
     latency: LatencyLimit | None = None
     """How far from its users the job may run: a hard rule."""
+    max_delay_seconds: Annotated[int, between(0, 2_592_000)] | None = None
+    """How long after its creation the job may be put off to a time that is better by `objective`: by the
+    prices of pools and the forecasts of carbon. It is never put off so far that it would miss
+    `limits.deadlineTime`, and with a deadline not at all while nobody knows how long it runs. Absent: it
+    starts as soon as it can. Example: `43200`."""
     topology: TopologyRequest | None = None
     """How close to each other the pods must be. Absent: as close as can be without waiting."""

@@ -1,4 +1,4 @@
-"""Choosing nodes by their labels."""
+"""Choosing nodes, and clusters, by their labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LabelExpression(CamelModel):
 
 
 class LabelSelector(CamelModel):
-    """Labels that a node must have. All entries must hold; an empty selector chooses every node."""
+    """Labels that are wanted. All entries must hold; an empty selector chooses everything."""
 
     match_labels: Labels = absent_when_empty()
     """Labels with exactly these values. Example: `{accelerator: huawei-Ascend910}`."""
