@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from computegrid.core.archive import Archive, ArchiveError, decisions_json, dump, load
+from computegrid.core.cluster import Link
 from computegrid.core.policy import OBJECTIVES, Policy, Weights
 from computegrid.core.queues.queue import Budget, Queue, Quota
 from computegrid.core.schedule import schedule
@@ -16,7 +17,6 @@ from computegrid.core.snapshot import (
     Alternative,
     Compute,
     DataSet,
-    Link,
     Objective,
     RankGroup,
     Running,

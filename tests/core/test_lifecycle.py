@@ -18,6 +18,7 @@ from computegrid.core.lifecycle import (
     PodView,
     Ready,
     Release,
+    Replace,
     Restart,
     Shed,
     Step,
@@ -187,33 +188,67 @@ RESTARTS = {
     "exit code": (READY, [failed(0, exit_code=1), pod(1)], Reason.USER_ERROR, 10.0),
     "exit code again": (replace(READY, restarts_user=1), [failed(0), pod(1)], Reason.USER_ERROR, 20.0),
     "out of memory": (READY, [failed(0, Reason.OUT_OF_MEMORY), pod(1)], Reason.OUT_OF_MEMORY, 10.0),
-    "node lost": (READY, [failed(0, Reason.NODE_LOST), pod(1)], Reason.NODE_LOST, 1.0),
-    "node lost for the fifth time in a row": (
-        replace(READY, restarts_infrastructure=4, last_restart_at=NOW - 30),
+    "no pod at all is ready in time": (
+        replace(FACTS, pods_ready_seconds=100),
+        [pod(0, ready=False), pod(1, "Pending")],
+        Reason.PODS_NOT_READY,
+        1.0,
+    ),
+}
+
+LOSSES = {
+    "node lost": (READY, [failed(0, Reason.NODE_LOST), pod(1)], Reason.NODE_LOST, {0}, 0.0),
+    "node lost a second time in a row": (
+        replace(READY, restarts_infrastructure=1, last_restart_at=NOW - 30),
         [failed(0, Reason.NODE_LOST), pod(1)],
         Reason.NODE_LOST,
+        {0},
+        1.0,
+    ),
+    "node lost for the sixth time in a row": (
+        replace(READY, restarts_infrastructure=5, last_restart_at=NOW - 30),
+        [failed(0, Reason.NODE_LOST), pod(1)],
+        Reason.NODE_LOST,
+        {0},
         16.0,
     ),
     "node lost after a long good run": (
         replace(READY, restarts_infrastructure=40, last_restart_at=NOW - 10_000),
         [failed(0, Reason.NODE_LOST), pod(1)],
         Reason.NODE_LOST,
-        1.0,
+        {0},
+        0.0,
     ),
     "the node that was lost is the cause, not what failed with it": (
         READY,
         [failed(0, exit_code=1), failed(1, Reason.NODE_LOST)],
         Reason.NODE_LOST,
-        1.0,
+        {0, 1},
+        0.0,
     ),
-    "a pod is gone": (READY, [pod(0)], Reason.POD_LOST, 1.0),
-    "a pod is gone while others join": (GROWN, [pod(0), pod(2)], Reason.POD_LOST, 1.0),
-    "a pod was deleted by someone": (READY, [pod(0), pod(1, deleting=True)], Reason.POD_EVICTED, 1.0),
-    "not ready in time": (
+    "a pod is gone": (READY, [pod(0)], Reason.POD_LOST, {1}, 0.0),
+    "a pod is gone while others join": (GROWN, [pod(0), pod(2)], Reason.POD_LOST, {1}, 0.0),
+    "a pod was deleted by someone": (READY, [pod(0), pod(1, deleting=True)], Reason.POD_EVICTED, {1}, 0.0),
+    "a node is gone before its pod was made": (
+        replace(FACTS, homeless=frozenset({("worker", 1)})),
+        [pod(0)],
+        Reason.NODE_LOST,
+        {1},
+        0.0,
+    ),
+    "some pods are not ready in time": (
         replace(FACTS, pods_ready_seconds=100),
         [pod(0), pod(1, "Pending")],
         Reason.PODS_NOT_READY,
-        1.0,
+        {1},
+        0.0,
+    ),
+    "what was made again is not ready in time": (
+        replace(FACTS, pods_ready_seconds=50, replaced_at=NOW - 50, admitted_at=NOW - 9_000),
+        [pod(0), pod(1, "Pending")],
+        Reason.PODS_NOT_READY,
+        {1},
+        0.0,
     ),
 }
 
@@ -225,6 +260,60 @@ def test_restarts(facts, pods, cause, wait) -> None:
     assert (got.action.cause, got.action.not_before - NOW) == (cause, wait)
     assert got.action.infrastructure == (cause not in {Reason.USER_ERROR, Reason.OUT_OF_MEMORY})
     assert got.delete == tuple(each for each in pods if not each.deleting)
+
+
+@pytest.mark.parametrize("replaces", [False, True], ids=["RestartGang", "ReplacePod"])
+@pytest.mark.parametrize(("facts", "pods", "cause", "lost", "wait"), LOSSES.values(), ids=LOSSES)
+def test_lost_pods_are_made_again_in_their_place(facts, pods, cause, lost, wait, replaces) -> None:
+    got = go(replace(facts, replaces_pods=replaces), *pods)
+    assert isinstance(got.action, Replace)
+    assert (got.action.cause, got.action.not_before - NOW) == (cause, wait)
+    assert got.action.whole is not replaces
+    everything = {index for _, count in facts.placement for index in range(count)}
+    assert {index for _, index in got.action.lost} == (lost if replaces else everything)
+    assert not got.action.again
+    assert got.delete == ()  # what goes, goes when it is written where the others go
+
+
+UNDECIDED = replace(
+    FACTS, placement=(("worker", 3),), replaces_pods=True, lost=frozenset({("worker", 1)}), replaced_at=NOW
+)
+
+
+def test_what_has_no_node_yet_is_waited_for() -> None:
+    old = pod(1, outgoing=True)
+    assert go(UNDECIDED, pod(0), old, pod(2)) == Step(Wait(), (old,))
+    assert go(replace(UNDECIDED, pods_ready_seconds=0), pod(0), pod(2)).action == Wait()
+
+
+def test_more_that_is_lost_meanwhile_is_part_of_the_same_loss() -> None:
+    got = go(UNDECIDED, pod(0), failed(2, Reason.NODE_LOST)).action
+    assert isinstance(got, Replace)
+    assert (got.lost, got.again, got.not_before) == ((("worker", 1), ("worker", 2)), True, NOW)
+
+
+def test_a_name_is_given_again_when_it_is_free() -> None:
+    facts = replace(UNDECIDED, lost=frozenset())
+    old = pod(1, "Failed", outgoing=True)
+    assert go(facts, pod(0), old, pod(2)) == Step(Wait(), (old,))
+    assert go(facts, pod(0), replace(old, deleting=True), pod(2)) == Step(Wait(), ())
+    assert go(facts, pod(0), pod(2)).action == Create((("worker", 1),))
+
+
+def test_a_gang_starts_again_when_the_attempt_before_has_ended() -> None:
+    before = [pod(0, attempt=2), pod(1, "Failed", attempt=2)]
+    assert go(FACTS, *before) == Step(Wait(), tuple(before))
+    ended = [replace(each, phase=PodPhase.FAILED) for each in before]
+    assert go(FACTS, *ended).action == Create((("worker", 0), ("worker", 1)))
+
+
+def test_a_node_that_fails_a_pod_again_is_avoided() -> None:
+    lost = failed(1, Reason.NODE_LOST, node="n7")
+    first, again = go(READY, pod(0), lost), go(replace(READY, replaced_at=NOW - 60), pod(0), lost)
+    later = go(replace(READY, replaced_at=NOW - 6_000), pod(0), lost)
+    assert [each.action.avoid for each in (first, again, later)] == [(), ("n7",), ()]
+    late = replace(FACTS, pods_ready_seconds=9)
+    assert go(late, pod(0), pod(1, "Pending", node="n7")).action.avoid == ("n7",)
 
 
 def test_back_off_of_the_user_is_capped() -> None:
@@ -284,6 +373,10 @@ all_facts = st.builds(
     finished_at=times,
     progress_at=times,
     last_restart_at=times,
+    replaces_pods=st.booleans(),
+    lost=st.sampled_from([frozenset(), frozenset({("worker", 0)})]),
+    homeless=st.sampled_from([frozenset(), frozenset({("worker", 1)})]),
+    replaced_at=times,
 )
 causes = st.sampled_from(
     [None, Reason.USER_ERROR, Reason.OUT_OF_MEMORY, Reason.NODE_LOST, Reason.POD_EVICTED]
@@ -298,6 +391,7 @@ all_pods = st.lists(
         ready=st.booleans(),
         deleting=st.booleans(),
         cause=causes,
+        outgoing=st.booleans(),
     ),
     max_size=6,
     unique_by=lambda each: (each.pod_set, each.index, each.attempt),
@@ -319,13 +413,15 @@ def test_every_state_has_one_sound_step(facts: JobFacts, pods: list[PodView], ra
         return
     if facts.finished:
         assert isinstance(action, Wait | Expire)
-    if isinstance(action, Create | Ready | Restart | Release):
+    if isinstance(action, Create | Ready | Restart | Replace | Release):
         assert facts.placement is not None
         assert not facts.finished
     if isinstance(action, Create):
         assert_created_once(facts, pods, action)
     if isinstance(action, Restart | Finish):
         assert_budget(facts, action)
+    if isinstance(action, Replace):
+        assert_replaced_in_place(facts, action)
     if isinstance(action, Wait) and action.until is not None:
         assert action.until > NOW
 
@@ -336,7 +432,19 @@ def assert_created_once(facts: JobFacts, pods: list[PodView], action: Create) ->
     assert not facts.was_ready or facts.joining
     assert not facts.suspend
     assert len(set(action.missing)) == len(action.missing)
-    assert set(action.missing) == wanted - existing - facts.succeeded
+    assert set(action.missing) == wanted - existing - facts.succeeded - facts.lost
+    assert all(each.ended for each in pods if each.attempt != facts.attempt)
+
+
+def assert_replaced_in_place(facts: JobFacts, action: Replace) -> None:
+    wanted = {(name, index) for name, count in facts.placement or () for index in range(count)}
+    assert set(action.lost) <= wanted
+    assert facts.lost & wanted <= set(action.lost)
+    assert action.whole is not facts.replaces_pods
+    assert not action.whole or set(action.lost) == wanted
+    assert action.again == bool(facts.lost)
+    assert action.not_before >= NOW
+    assert action.cause not in {Reason.USER_ERROR, Reason.OUT_OF_MEMORY}
 
 
 def assert_budget(facts: JobFacts, action: Restart | Finish) -> None:
@@ -359,11 +467,11 @@ def test_only_the_users_failures_end_a_job(failures: list[str], limit: int) -> N
         if isinstance(action, Finish):
             assert failures[: i + 1].count("user") == limit + 1
             return
-        assert isinstance(action, Restart)
+        assert isinstance(action, Replace if failure == "infrastructure" else Restart)
         facts = replace(
             facts,
-            restarts_user=facts.restarts_user + (not action.infrastructure),
-            restarts_infrastructure=facts.restarts_infrastructure + action.infrastructure,
+            restarts_user=facts.restarts_user + (failure == "user"),
+            restarts_infrastructure=facts.restarts_infrastructure + (failure != "user"),
             last_restart_at=NOW,
         )
     assert failures.count("user") <= limit

@@ -88,10 +88,10 @@ class Eviction:
     job: str
     reason: Reason
     """`Preempted`: a job of higher priority in its queue needs the place; `Reclaimed`: its queue borrowed it,
-    and the owner wants it back."""
+    and the owner wants it back. Else why it lost pods for which there is no other place."""
     message: str
-    beneficiary: str
-    """uid of the job that it makes room for."""
+    beneficiary: str | None
+    """uid of the job that it makes room for; None where it lost pods."""
     lost_device_seconds: int = 0
     """Work since its last checkpoint, in device-seconds."""
 
@@ -110,6 +110,20 @@ class Resize:
     message: str
     beneficiary: str | None = None
     """uid of the job that it makes room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A running job whose lost pods get nodes again, or that goes on without some of its last ones.
+
+    `placement` is its whole placement afterwards: pods that are not lost keep their nodes, and every pod its
+    rank.
+    """
+
+    placement: Placement
+    moved: tuple[tuple[str, int], ...]
+    """(pod set, index) of the pods that get another node than they had, in rank order."""
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,7 @@ class Decisions:
     unschedulable: tuple[Unschedulable, ...] = ()
     evictions: tuple[Eviction, ...] = ()
     resizes: tuple[Resize, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     valid_until: float | None = None
     """Time at which time alone may change a decision, seconds since the epoch; None when it never does."""

@@ -21,6 +21,17 @@ class PodPhase(StrEnum):
     FAILED = "Failed"
 
 
+class Verdict(StrEnum):
+    """What a rule of the job says of a lost pod, whatever its cause usually counts as."""
+
+    IGNORE = "Ignore"
+    """It counts as infrastructure: made again, and no budget spent."""
+    FAIL = "Fail"
+    """The job has failed."""
+    RESTART = "Restart"
+    """It counts against the user's budget."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodView:
     """One pod of a job, as last seen."""
@@ -32,12 +43,16 @@ class PodView:
     ready: bool = False
     deleting: bool = False
     cause: Reason | None = None
-    """Of a failed pod: `UserError`, `OutOfMemory`, or an infrastructure reason; None counts as
-    `UserError`."""
+    """Of a failed pod: `UserError`, `OutOfMemory`, `ImagePullFailed`, or an infrastructure reason; None
+    counts as `UserError`."""
+    verdict: Verdict | None = None
+    """What a rule of the job says of it."""
     exit_code: int | None = None
     message: str = ""
     node: str | None = None
     name: str = ""
+    outgoing: bool = False
+    """Another pod of the same name takes its place: it is to go, and is missed by nobody."""
 
     @property
     def key(self) -> PodKey:
@@ -95,6 +110,22 @@ class JobFacts:
     progress_at: float | None = None
     """When all pods were last ready, else when the job was first admitted; kept over restarts."""
     last_restart_at: float | None = None
+    """When pods were last lost that were made again, with a new place or without."""
+    fruitless_seconds: float = 0.0
+    """How long the attempts before this one lasted that infrastructure ended before they got anywhere."""
+    began_at: float | None = None
+    """When this attempt was given its nodes."""
+    bears_fruit: bool = True
+    """This attempt has got somewhere."""
+    replaces_pods: bool = False
+    """The attempt goes on when infrastructure takes pods, and only those are made again (`ReplacePod`);
+    False: all of them are, under a new attempt (`RestartGang`)."""
+    lost: frozenset[PodKey] = frozenset()
+    """Pods that are to be made again and that have no node yet; their place is kept."""
+    homeless: frozenset[PodKey] = frozenset()
+    """Pods whose node, as placed, is gone."""
+    replaced_at: float | None = None
+    """When lost pods were last given nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +175,24 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """Infrastructure took pods: have them made again, and keep the place for them until it is known where."""
+
+    lost: tuple[PodKey, ...]
+    """All that have no node yet, those of before included; every pod of the gang where `whole`."""
+    whole: bool
+    """All pods are made again, under a new attempt."""
+    cause: Reason
+    message: str
+    not_before: float
+    """The back-off ends here."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that do it again, or where pods did not become ready: others are better."""
+    again: bool = False
+    """It belongs to a loss that has been counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """The job is suspended: drop the placement."""
 
@@ -160,7 +209,7 @@ class Expire:
     """The job has been over for as long as it is kept: delete it."""
 
 
-Action: TypeAlias = Wait | Create | Ready | Shed | Finish | Restart | Release | Cleanup | Expire
+Action: TypeAlias = Wait | Create | Ready | Shed | Finish | Restart | Replace | Release | Cleanup | Expire
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,14 @@ class Weights:
     """Per topology domain that the gang is spread over."""
     compute: int = 0
     """Per compute unit that the gang gets; negative, since more is better."""
+    reliability: int = 20_000
+    """Per device-hour of work that failures are expected to cost in an hour."""
+    cost: int = 0
+    """Per unit of money for the whole run: told, but not weighed, since `price` and `egress` are."""
+    emissions: int = 0
+    """Per gram of CO2e of the whole run: told, but not weighed, since `carbon` is."""
+    wait: int = 1
+    """Per second that the start is put off to a cheaper or greener time."""
     scarcity: int = 10_000
     """Per device taken of a model that others name and have no alternative to, times the devices that those
     ask for, per device that there is."""
@@ -44,16 +52,23 @@ OBJECTIVES: Mapping[Objective, Weights] = MappingProxyType(
     {
         Objective.BALANCED: Weights(),
         Objective.COST: Weights(
-            carbon=0, staging=1, latency=5, stranded=500, opened=100, domains=100, scarcity=1_000
+            carbon=0, staging=1, latency=5, stranded=500, opened=100, domains=100, scarcity=1_000, wait=0
         ),
         Objective.CARBON: Weights(
-            price=100, egress=4, carbon=1_000, staging=1, latency=5, stranded=500, scarcity=1_000
+            price=100, egress=4, carbon=1_000, staging=1, latency=5, stranded=500, scarcity=1_000, wait=0
         ),
         Objective.LATENCY: Weights(
-            price=100, egress=4, carbon=0, latency=100_000, stranded=500, scarcity=1_000
+            price=100, egress=4, carbon=0, latency=100_000, stranded=500, scarcity=1_000, wait=1_000
         ),
         Objective.SPEED: Weights(
-            price=100, egress=4, carbon=0, staging=1_000, domains=50_000, compute=-20_000, scarcity=1_000
+            price=100,
+            egress=4,
+            carbon=0,
+            staging=1_000,
+            domains=50_000,
+            compute=-20_000,
+            scarcity=1_000,
+            wait=1_000,
         ),
     }
 )
@@ -96,9 +111,19 @@ class Policy:
     """Taken where an accelerator states none: about what a large device draws, for the same reason."""
     bandwidth_unknown_mbps: int = 1_000
     latency_unknown_ms: int = 500
+    run_unknown_seconds: int = 3_600
+    """A job that nobody knows the run time of is judged by what it costs and emits for so long."""
+    lost_unknown_seconds: int = 1_800
+    """Work that a failure is taken to cost a job that does not say how often it saves."""
+    put_off_margin_milli: int = 50
+    """A later start must be better by this many thousandths of what a start now costs by the objective."""
+    put_off_slack_seconds: int = 600
+    """A job with a deadline starts at least so long before its last chance: pods take time to come up."""
 
     user_back_off: BackOff = BackOff(base=10.0, cap=300.0)
     infrastructure_back_off: BackOff = BackOff(base=1.0, cap=32.0)
+    drain_seconds: float = 600.0
+    """So long before a maintenance window jobs begin to leave, each after its next checkpoint."""
     stable_seconds: float = 600.0
     """An attempt that lasted this long was healthy: the next infrastructure failure waits as the first one
     does."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from computegrid.core.ahead.horizon import Held, Horizon
+from computegrid.core.ahead.shifting import Shifting
 from computegrid.core.choice.candidates import Fit, Miss, rules_of
 from computegrid.core.choice.chooser import Chooser, Scored
 from computegrid.core.choice.explain import Explainer, Explanation
@@ -33,6 +34,8 @@ from computegrid.core.world import World
 from computegrid.core.yielding.claims import Claims
 from computegrid.core.yielding.elastic import grown
 from computegrid.core.yielding.preemption import Preemption, Preemptor
+from computegrid.core.yielding.recovery import Parts as Recovering
+from computegrid.core.yielding.recovery import Recovery
 from computegrid.reasons import Reason
 
 NEVER_TRIED = frozenset(
@@ -40,10 +43,14 @@ NEVER_TRIED = frozenset(
 )
 """Time alone does not start these: nothing has to stay free for them."""
 
+_HINDERS_NOBODY = NEVER_TRIED | {Reason.PUT_OFF}
+
 
 def schedule(snapshot: Snapshot, *, now: float, policy: Policy) -> Decisions:
     """Return what is decided for every job of the snapshot, in the order in which it was decided."""
     cycle = _Cycle(snapshot, now, policy)
+    # Running jobs that lost pods come before all that wait.
+    cycle.recovery.recover(snapshot.running)
     # 1. Whose turn is it?
     for job in in_turn(snapshot.jobs, cycle.quotas):
         # 2. May it be tried at all?
@@ -75,7 +82,7 @@ class _Cycle:
     """The state of one call: what is still free, what the queues hold, and what is known not to fit."""
 
     def __init__(self, snapshot: Snapshot, now: float, policy: Policy) -> None:
-        self.world = World(snapshot)
+        self.world = World(snapshot, now=now, drain_seconds=policy.drain_seconds)
         self.quotas = Quotas(self.world, snapshot.running, now, policy)
         self.unschedulable: list[Unschedulable] = []
         self._placements: list[Placement] = []
@@ -85,12 +92,16 @@ class _Cycle:
         self._snapshot, self._now, self._policy = snapshot, now, policy
         self._capacity = Capacity(snapshot)
         self._search = Search(self.world, self._capacity)
-        self._chooser = Chooser(self.world, policy)
+        self._chooser = Chooser(self.world, policy, now)
+        self._shifting = Shifting(self.world, policy, now)
         self._explainer = Explainer(self._capacity, snapshot.resources)
         running = snapshot.running
         parts = self.world, self._capacity, self._search
         self._horizon = Horizon(*parts, running=running, now=now, policy=policy)
         self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now)
+        self.recovery = Recovery(
+            Recovering(self.world, self._capacity, self.quotas, self._horizon, self._preemptor), now
+        )
         self._no_fit: dict[object, Explanation] = {}
         self._claims = Claims(self.world, self._search, self.quotas, snapshot.jobs)
         self._left: tuple[Overlay, Overlay, Overlay] | None = None
@@ -144,12 +155,15 @@ class _Cycle:
         held = self._horizon.held_from(job)
         overlay = held.overlay if held else None
         limits = (overlay, self.quotas.asks(job))
-        key = (opened, later, job.pod_sets, job.topology, job.priority, *limits, *rules_of(job))
+        closed = frozenset(self.world.closed_to(job))
+        key = (opened, later, job.pod_sets, job.topology, job.priority, closed, *limits, *rules_of(job))
         # Capacity only shrinks within a cycle, so what did not fit a like job before does not fit this one.
         explanation = self._no_fit.get(key)
         if explanation is None:
             # 4. Pools by filters, then gangs into topology domains, all or nothing; then quotas and budgets.
             tried = self._try(job, opened, overlay)
+            if self._shifting.may_shift(job) and self._put_off(job, opened, tried):
+                return
             if tried.fits:
                 # 5. Scores choose among what fits.
                 self._place(job, tried)
@@ -169,29 +183,39 @@ class _Cycle:
 
     def grow(self) -> None:
         """Let elastic jobs grow into what is left."""
-        gone = {each.job for each in self._evictions} | {each.placement.job for each in self._resizes}
+        evictions, resizes = self._given_way()
+        gone = {each.job for each in evictions} | {each.placement.job for each in resizes}
         running = [each for each in self._snapshot.running if each.job.uid not in gone]
         parts = self.world, self._capacity, self._search, self.quotas, self._horizon
-        waiting = {each.job for each in self.unschedulable if each.reason not in NEVER_TRIED}
+        waiting = {each.job for each in self.unschedulable if each.reason not in _HINDERS_NOBODY}
         jobs = [job for job in self._snapshot.jobs if job.uid in waiting]
         self._resizes += grown(*parts, running=running, waiting=jobs)
 
     def decisions(self) -> Decisions:
         """Return the whole of the cycle."""
+        evictions, resizes = self._given_way()
         return Decisions(
             placements=tuple(self._placements),
-            unschedulable=tuple(self.unschedulable),
-            evictions=tuple(self._evictions),
-            resizes=tuple(self._resizes),
+            unschedulable=(*self.recovery.waiting, *self.unschedulable),
+            evictions=evictions,
+            resizes=resizes,
+            replacements=tuple(self.recovery.replacements),
             reservations=tuple(self._reservations),
             valid_until=self._valid_until(),
         )
 
+    def _given_way(self) -> tuple[tuple[Eviction, ...], tuple[Resize, ...]]:
+        recovery = self.recovery
+        return (*recovery.evictions, *self._evictions), (*recovery.resizes, *self._resizes)
+
     def _valid_until(self) -> float | None:
-        times = [each.retry_at for each in self.unschedulable if each.retry_at is not None]
+        waiting = (*self.recovery.waiting, *self.unschedulable)
+        times = [each.retry_at for each in waiting if each.retry_at is not None]
         times += [each.start for each in self._reservations]
-        if self.unschedulable:
+        if waiting:
             times.append(self._now + self._policy.recheck_seconds)
+            edge = self.world.next_window_edge()
+            times += [edge] if edge is not None else []
         return min((time for time in times if time > self._now), default=None)
 
     def _is_open(self, job: Job, alternative: Alternative) -> bool:
@@ -214,6 +238,23 @@ class _Cycle:
             if fits:
                 return _Tried(fits, tuple(misses), None)
         return _Tried((), tuple(misses), blocks[0] if blocks else None)
+
+    def _put_off(self, job: Job, alternatives: Sequence[Alternative], tried: _Tried) -> bool:
+        """Have a job that can wait start when that is cheaper or greener; others pass it meanwhile."""
+        scored = self._chooser.ranked(job, tried.fits)
+        if scored:
+            places = self._shifting.fitting(job, scored)
+        elif tried.block is None:
+            places = self._shifting.possible(self._search.leading(job, alternatives))
+        else:
+            return False
+        later = self._shifting.later(job, places)
+        if later is None:
+            return False
+        candidates = self._chooser.candidates(scored, tried.misses, put_off=later.message)
+        told = Unschedulable(job.uid, Reason.PUT_OFF, later.message, candidates, float(later.start))
+        self.unschedulable.append(told)
+        return True
 
     def _place(self, job: Job, tried: _Tried) -> None:
         scored = self._chooser.ranked(job, tried.fits)

@@ -12,9 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from computegrid.core.cluster import Cluster
 from computegrid.core.decisions import Placement
+from computegrid.core.maintenance import Window
 from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import BoolArray, IntArray, Requests, ResourceIndex
+from computegrid.core.selector import Selector
+from computegrid.core.series import Series
+from computegrid.reasons import Reason
 
 
 class Objective(StrEnum):
@@ -33,32 +38,6 @@ class TopologyMode(StrEnum):
     REQUIRED = "Required"
     PREFERRED = "Preferred"
     UNCONSTRAINED = "Unconstrained"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A network path from a cluster to another cluster or region (exactly one of the two names is set)."""
-
-    cluster: str | None
-    region: str | None
-    round_trip_ms: int | None
-    bandwidth_mbps: int | None = None
-    egress_micros_per_gib: int | None = None
-    """Price of one GiB leaving the cluster, in millionths of the currency."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """One member cluster."""
-
-    name: str
-    region: str
-    reachable: bool
-    unschedulable: bool = False
-    carbon_g_per_kwh: int | None = None
-    links: tuple[Link, ...] = ()
-    namespaces: frozenset[str] = frozenset()
-    """Namespaces that exist in the cluster: pods can be created in no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +83,16 @@ class Pool:
     """Nodes kept free for replacement: the pool takes no gang that would leave fewer wholly free nodes."""
     price_micros_per_device_hour: int | None = None
     price_micros_per_cpu_hour: int | None = None
+    tariff: Series | None = None
+    """Thousandths of both prices by time; None where they are always the same."""
     pue_milli: int = 1000
     slots_per_device: int = 1
     """More than 1 where a device plugin shares devices: the nodes offer so many slots of each device, whole
     devices are asked for as all their slots, and a share as some slots of one device."""
+    windows: tuple[Window, ...] = ()
+    """Times in which its nodes must be empty."""
+    failures_per_million_device_hours: int = 0
+    """How often it failed of late; 0 when nothing is known of it."""
 
     def milli_devices(self, devices: int, slots: int) -> int:
         """Return thousandths of devices; a share is the part that its slots are, rounded up."""
@@ -183,6 +168,16 @@ class DataSet:
     name: str
     size_gib: int
     locations: tuple[str, ...]
+    resident: tuple[str, ...] = ()
+    """The only regions that it may be copied to or read in; empty means any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a job leaves, and the cluster or region that it is sent to when the job has ended."""
+
+    size_gib: int
+    location: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +200,13 @@ class Job:
     latency_region: str | None = None
     latency_ms: int | None = None
     data: tuple[DataSet, ...] = ()
+    results: Results | None = None
+    cluster_selector: Selector | None = None
+    """Labels of the clusters that it may run in; None means any."""
+    security_level: int = 0
+    """The least that its cluster must have."""
+    max_delay_seconds: int = 0
+    """Its start may be put off for so long after its creation, to when it is cheaper or greener."""
     topology: Topology | None = None
     not_before: float = 0.0
     """Back-off: seconds since the epoch before which the job is not considered."""
@@ -214,10 +216,19 @@ class Job:
     """Median run time of its like; None when nothing of the kind has ended yet."""
     deadline: float | None = None
     """When it must have ended, seconds since the epoch."""
+    can_move: bool = False
+    """It can be stopped and go on elsewhere with little lost: it saves its work, or it serves."""
     gives_way: bool = False
     """It is the first to be stopped for others (`Batch`)."""
     max_cost_micros: int | None = None
     """What it may still cost, in millionths of the currency."""
+    checkpoint_seconds: int | None = None
+    """Between two times that it saves its work; None when it does not say."""
+
+    @property
+    def expected_seconds(self) -> int | None:
+        """Return how long it is expected to run; None when nobody knows."""
+        return self.longest_seconds if self.typical_seconds is None else self.typical_seconds
 
     @property
     def ways(self) -> tuple[Alternative, ...]:
@@ -242,6 +253,13 @@ class Running:
     fixed: bool = False
     """It cannot be stopped or resized now, since a write for it is under way or its cluster is out of
     reach."""
+    lost: tuple[tuple[str, int], ...] = ()
+    """(pod set, index) of the pods that have to be made again, in rank order. Their place counts as used;
+    those whose node will do no more need another one."""
+    cause: Reason | None = None
+    """Why they were lost."""
+    avoid: frozenset[str] = frozenset()
+    """Nodes of its cluster that lost pods get only where nothing else will do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class Course:
         # Whatever is given back is so before anything is taken.
         for resize in sorted(decisions.resizes, key=lambda each: each.beneficiary is None):
             self.move(resize.placement)
+        for replacement in decisions.replacements:
+            self.move(replacement.placement)
+            uid = replacement.placement.job
+            self.running[uid] = replace(self.running[uid], lost=(), cause=None, avoid=frozenset())
         for placement in decisions.placements:
             self._start(placement)
 

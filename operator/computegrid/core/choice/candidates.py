@@ -112,4 +112,9 @@ def by_weight(job: Job, alternative: Alternative) -> list[PodSet]:
 def rules_of(job: Job) -> tuple[object, ...]:
     """Return all that the filters read of a job besides its pod sets and alternatives."""
     wishes = (job.clusters, job.regions, job.pools, job.latency_region, job.latency_ms)
-    return (job.queue, job.namespace, *wishes)
+    resident = (
+        tuple((each.name, each.size_gib, each.resident) for each in job.data if each.resident)
+        if job.data
+        else ()
+    )
+    return (job.queue, job.namespace, *wishes, job.cluster_selector, job.security_level, resident)

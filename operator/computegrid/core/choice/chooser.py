@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from computegrid.core.choice.candidates import Fit, Miss
+from computegrid.core.choice.energy import is_timed, run_of
 from computegrid.core.choice.explain import held_back
 from computegrid.core.choice.scarcity import contention_of
-from computegrid.core.choice.scores import View, scarce_devices_kept, score
+from computegrid.core.choice.scores import View, draws_of, scarce_devices_kept, score
 from computegrid.core.decisions import Candidate, Term
 from computegrid.core.policy import Policy
-from computegrid.core.snapshot import DataSet, Job, Objective
+from computegrid.core.snapshot import Job
 from computegrid.core.world import World
 from computegrid.reasons import Reason
 
@@ -34,19 +35,20 @@ class Scored:
 class Chooser:
     """Scores fits; remembers what it said of each for the cycle."""
 
-    def __init__(self, world: World, policy: Policy) -> None:
+    def __init__(self, world: World, policy: Policy, now: float = 0.0) -> None:
         self._world = world
         self._policy = policy
+        self._now = now
         self._contention = contention_of(world)
-        self._scores: dict[tuple[Fit, Objective, tuple[DataSet, ...]], Scored] = {}
-        self._ranked: dict[
-            tuple[int, Objective, tuple[DataSet, ...]], tuple[Sequence[Fit], list[Scored]]
-        ] = {}
+        self._timed = is_timed(world)
+        self._fails = any(pool.failures_per_million_device_hours for pool in world.pools)
+        self._scores: dict[tuple[object, ...], Scored] = {}
+        self._ranked: dict[tuple[object, ...], tuple[Sequence[Fit], list[Scored]]] = {}
         """By identity of a list of fits: that list, and its fits, best first."""
 
     def ranked(self, job: Job, fits: Sequence[Fit]) -> list[Scored]:
         """Return the fits, best first; neither list may change."""
-        key = (id(fits), job.objective, job.data)
+        key = (id(fits), *self._read_of(job))
         known = self._ranked.get(key)
         if known is None:
             if len(self._ranked) >= _MANY:
@@ -55,19 +57,38 @@ class Chooser:
             known = self._ranked[key] = (fits, ranked)  # what is kept keeps its identity
         return known[1]
 
-    def candidates(self, scored: Sequence[Scored], misses: Sequence[Miss]) -> tuple[Candidate, ...]:
-        """Return the chosen candidate, those that fitted and lost, and then those that did not fit."""
-        limit, best = self._policy.max_candidates, scored[0].milli
+    def candidates(
+        self, scored: Sequence[Scored], misses: Sequence[Miss], put_off: str | None = None
+    ) -> tuple[Candidate, ...]:
+        """Return the chosen candidate, those that fitted and lost, and then those that did not fit.
+
+        `put_off` says why the job does not start, where it would fit.
+        """
+        limit, best = self._policy.max_candidates, scored[0].milli if scored else 0
         fitted = [_candidate(each, best, chosen=each is scored[0]) for each in scored[:limit]]
+        if put_off is not None and fitted:
+            fitted[0] = replace(fitted[0], reason=Reason.PUT_OFF, message=put_off)
         return (*fitted, *(held_back(miss) for miss in misses[: limit - len(fitted)]))
 
+    def _over_time(self, job: Job) -> bool:
+        """Tell whether a score hangs on how long the job runs."""
+        return self._timed or bool(job.data) or job.results is not None
+
+    def _read_of(self, job: Job) -> tuple[object, ...]:
+        """Return all that a score reads of a job and that is not the same for all who share a fit."""
+        seconds = job.expected_seconds if self._over_time(job) else None
+        period = job.checkpoint_seconds if self._fails else None
+        return (job.objective, job.data, job.results, seconds, period)
+
     def _score(self, job: Job, fit: Fit) -> Scored:
-        # All else that a score hangs on is the same for all who share a fit.
-        key = (fit, job.objective, job.data)
+        key = (fit, *self._read_of(job))
         known = self._scores.get(key)
         if known is None:
             cluster = self._world.clusters[fit.pool.cluster]
-            milli, terms = score(View(self._world, self._policy, job, cluster, fit, self._contention))
+            run, draws = run_of(job, self._now, self._policy), draws_of(fit)
+            whole = job.expected_seconds is not None and self._over_time(job)
+            view = View(self._world, self._policy, job, cluster, fit, run, draws, whole, self._contention)
+            milli, terms = score(view)
             order = (-fit.pods, not scarce_devices_kept(fit), milli, fit.pool.cluster, fit.pool.name)
             known = self._scores[key] = Scored(fit, milli, terms, order)
         return known

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from computegrid.core.snapshot import Accelerator, Alternative, Cluster, Job, PodSet, Pool
+from computegrid.core.cluster import Cluster
+from computegrid.core.snapshot import Accelerator, Alternative, Job, PodSet, Pool
 from computegrid.core.space.demand import device_count, gigaflops_of, share_of, wants_devices
 from computegrid.core.space.slots import shares_devices
 from computegrid.core.world import World
@@ -49,9 +50,30 @@ def _cluster_not_selected(q: Question) -> str | None:
     return None
 
 
+def _cluster_label_mismatch(q: Question) -> str | None:
+    if q.job.cluster_selector is None:
+        return None
+    unmet = q.job.cluster_selector.unmet(dict(q.cluster.labels))
+    return f"the job wants clusters with {unmet}" if unmet else None
+
+
+def _security_level_too_low(q: Question) -> str | None:
+    have, want = q.cluster.security_level, q.job.security_level
+    return f"the job wants security level {want}; {q.cluster.name} has {have}" if have < want else None
+
+
 def _region_not_allowed(q: Question) -> str | None:
     if q.job.regions and q.cluster.region not in q.job.regions:
         return f"the job allows regions {', '.join(q.job.regions)}; {q.cluster.name} is in {q.cluster.region}"
+    return None
+
+
+def _data_not_resident(q: Question) -> str | None:
+    region = q.cluster.region
+    for data in q.job.data:
+        if data.resident and region not in data.resident:
+            which = f"data {data.name} ({data.size_gib} GiB)"
+            return f"{which} must stay in {', '.join(data.resident)}; {q.cluster.name} is in {region}"
     return None
 
 
@@ -148,6 +170,10 @@ def _pool_unschedulable(q: Question) -> str | None:
     return "the pool takes no new jobs" if q.pool.unschedulable else None
 
 
+def _maintenance(q: Question) -> str | None:
+    return q.world.closed_to(q.job).get(q.pool.name)
+
+
 def _cluster_unschedulable(q: Question) -> str | None:
     return f"cluster {q.cluster.name} takes no new jobs" if q.cluster.unschedulable else None
 
@@ -162,7 +188,10 @@ def _wants(q: Question) -> bool:
 
 FILTERS: tuple[tuple[Reason, Predicate], ...] = (
     (Reason.CLUSTER_NOT_SELECTED, _cluster_not_selected),
+    (Reason.CLUSTER_LABEL_MISMATCH, _cluster_label_mismatch),
     (Reason.REGION_NOT_ALLOWED, _region_not_allowed),
+    (Reason.DATA_NOT_RESIDENT, _data_not_resident),
+    (Reason.SECURITY_LEVEL_TOO_LOW, _security_level_too_low),
     (Reason.POOL_NOT_SELECTED, _pool_not_selected),
     (Reason.ACCELERATOR_MISMATCH, _accelerator_mismatch),
     (Reason.DEVICE_COUNT_NOT_ALLOWED, _device_count_not_allowed),
@@ -170,6 +199,7 @@ FILTERS: tuple[tuple[Reason, Predicate], ...] = (
     (Reason.POOL_DEDICATED, _pool_dedicated),
     (Reason.LATENCY_TOO_HIGH, _latency_too_high),
     (Reason.NAMESPACE_NOT_IN_CLUSTER, _namespace_not_in_cluster),
+    (Reason.MAINTENANCE, _maintenance),
     (Reason.POOL_UNSCHEDULABLE, _pool_unschedulable),
     (Reason.CLUSTER_UNSCHEDULABLE, _cluster_unschedulable),
     (Reason.CLUSTER_UNREACHABLE, _cluster_unreachable),

@@ -6,7 +6,7 @@ jobs costs one gang each, not one for each pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -95,6 +95,12 @@ class Search:
     def leads(self, job: Job, alternative: Alternative) -> tuple[Site, ...]:
         """Return the pools that may lead, and what the leading pod set asks for there."""
         return self._kind_of(job, alternative).leads
+
+    def leading(self, job: Job, alternatives: Iterable[Alternative]) -> Iterator[tuple[PodSet, Site]]:
+        """Yield the leading pod set of each alternative with the pools that may lead."""
+        for alternative in alternatives:
+            kind = self._kind_of(job, alternative)
+            yield from ((kind.order[0], lead) for lead in kind.leads)
 
     def sites(self, job: Job, alternative: Alternative) -> Iterator[tuple[PodSet, Site]]:
         """Yield where each pod set may go, if it went alone."""

@@ -30,14 +30,16 @@ class Sites:
 
     def rules_of(self, job: Job) -> int:
         """Return one number for all jobs that the filters answer alike, whatever queue they are in."""
-        _, namespace, *wishes = key = rules_of(job)
+        _, namespace, *wishes = rules = rules_of(job)
+        closed = frozenset(self._world.closed_to(job))
+        key = (*rules, closed)
         known = self._rules.get(key)
         if known is None:
             pools = self._world.lineage(job.queue) & self._named_queues
             clusters = frozenset(
                 cluster.name for cluster in self._world.clusters.values() if namespace in cluster.namespaces
             )
-            known = self._rules.setdefault((pools, clusters, *wishes), len(self._rules))
+            known = self._rules.setdefault((pools, clusters, closed, *wishes), len(self._rules))
             self._rules[key] = known
         return known
 

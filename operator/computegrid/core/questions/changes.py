@@ -27,6 +27,7 @@ from computegrid.reasons import Reason
 class ChangeKind(StrEnum):
     """What would be changed, the smallest first."""
 
+    DELAY = "Delay"
     RUN_TIME = "RunTime"
     ALTERNATIVE = "Alternative"
     TOPOLOGY = "Topology"
@@ -76,11 +77,12 @@ class Changes:
         """Take the whole world and a `near` one, which has only the jobs whose turn comes before."""
         self._snapshot, self._near, self._job, self._decided = snapshot, near, job, decided
         self._now, self._policy = now, replace(policy, max_candidates=1)
-        self._world = World(snapshot)
+        self._world = World(snapshot, now=now, drain_seconds=policy.drain_seconds)
 
     def all(self) -> tuple[Change, ...]:
         """Return those that were found, one of each kind at most, in the order of `ChangeKind`."""
         finders = (
+            self._delay,
             self._run_time,
             self._alternative,
             self._topology,
@@ -114,6 +116,13 @@ class Changes:
     def _first(self, changes: Iterable[Change]) -> Iterator[Change]:
         """Yield those that start the job, in their order."""
         return (change for change in changes if self._starts(change))
+
+    def _delay(self) -> Iterator[Change]:
+        if self._job.max_delay_seconds:
+            message = "set maxDelaySeconds to 0: it does not wait for a cheaper or greener time"
+            yield from self._first(
+                [Change(ChangeKind.DELAY, message, replace(self._job, max_delay_seconds=0))]
+            )
 
     def _run_time(self) -> Iterator[Change]:
         job, known = self._job, self._job.longest_seconds
@@ -150,9 +159,14 @@ class Changes:
         relaxed = [
             (replace(job, pools=()), "any pool", bool(job.pools)),
             (replace(job, clusters=()), "any cluster", bool(job.clusters)),
+            (replace(job, cluster_selector=None), "any labels of clusters", job.cluster_selector is not None),
             (replace(job, regions=()), "any region", bool(job.regions)),
             (replace(job, latency_ms=None), "any latency", job.latency_ms is not None),
-            (replace(job, pools=(), clusters=(), regions=(), latency_ms=None), "any place", True),
+            (
+                replace(job, pools=(), clusters=(), cluster_selector=None, regions=(), latency_ms=None),
+                "any place",
+                True,
+            ),
         ]
         changes = [
             Change(ChangeKind.PLACEMENT, f"allow {what}", changed)

@@ -38,7 +38,8 @@ class CloseLook:
         before = replace(near, jobs=tuple(each for each in near.jobs if each.uid != job.uid))
         left = applied(before, schedule(before, now=now, policy=policy), now=now)
         self._snapshot = left
-        self._job, self._world, self._capacity = job, World(left), Capacity(left)
+        self._job, self._capacity = job, Capacity(left)
+        self._world = World(left, now=now, drain_seconds=policy.drain_seconds)
         self._search = Search(self._world, self._capacity)
         self._quotas = Quotas(self._world, left.running, now, policy)
         self._explainer = Explainer(self._capacity, left.resources)

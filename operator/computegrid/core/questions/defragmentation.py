@@ -101,7 +101,7 @@ class _Look:
 
     def __init__(self, snapshot: Snapshot, now: float, policy: Policy, looks: int) -> None:
         self._snapshot, self._now, self._policy, self._looks = snapshot, now, policy, looks
-        self._world = World(snapshot)
+        self._world = World(snapshot, now=now, drain_seconds=policy.drain_seconds)
         self._trees = {pool.name: Capacity(snapshot).tree(pool) for pool in self._world.pools}
         capacity = Capacity(snapshot)
         running = sorted(snapshot.running, key=lambda each: each.job.uid)

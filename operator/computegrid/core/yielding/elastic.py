@@ -53,7 +53,7 @@ def grown(  # noqa: PLR0913 - the parts of a cycle
     The highest priority grows first, then the oldest job. `waiting` are the jobs that the cycle left pending.
     """
     parts = _Parts(world, capacity, search, quotas)
-    elastic = [each for each in running if not each.fixed and any(_growing(each))]
+    elastic = [each for each in running if not each.fixed and not each.lost and any(_growing(each))]
     pools = {placed.pool for each in elastic for _, placed in _growing(each)}
     wanted = _wanted(parts, pools, waiting)
     elastic.sort(key=lambda each: (-each.job.priority, each.job.created, each.job.uid))

@@ -120,7 +120,7 @@ class Victims:
 def is_protected(world: World, running: Running, now: float) -> bool:
     """Tell whether a job must not be stopped or resized for others, whoever asks."""
     cluster = world.clusters.get(running.placement.cluster)
-    if running.fixed or cluster is None or not cluster.reachable:
+    if running.fixed or running.lost or cluster is None or not cluster.reachable:
         return True
     queue = world.queues.get(running.job.queue)
     return queue is not None and (not queue.preemptible or now - running.started < queue.min_run_seconds)
