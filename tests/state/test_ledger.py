@@ -159,3 +159,12 @@ def test_to_assume_and_to_forget_restores_exactly(sequence, node, amounts):
     ledger.assume(new, node, amounts)
     ledger.forget(new)
     assert (ledger.used, ledger.entries) == (used, entries)
+
+
+def test_clusters_whose_names_begin_alike_are_told_apart():
+    ledger = Ledger()
+    for cluster in ("west", "west-1", "west-11"):
+        ledger.observe(row(cluster=cluster))
+    assert list(ledger.observed_in("west-1")) == [("west-1", "research", "p0")]
+    ledger.drop_cluster("west-1")
+    assert sorted(key[0] for key in ledger.entries) == ["west", "west-11"]

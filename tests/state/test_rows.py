@@ -265,7 +265,7 @@ def disrupted(reason: str | None, status: str = "True") -> list[Raw]:
         ({"reason": "Evicted", "message": "The node was low on memory"}, Reason.POD_EVICTED, None),
         ({"reason": "OutOfcpu"}, Reason.POD_EVICTED, None),
         ({"reason": f"OutOf{GPU}"}, Reason.POD_EVICTED, None),
-        ({"reason": "UnexpectedAdmissionError"}, Reason.POD_EVICTED, None),
+        ({"reason": "UnexpectedAdmissionError"}, Reason.DEVICE_FAULT, None),
         ({"reason": "NodeAffinity"}, Reason.POD_EVICTED, None),
         ({"reason": "NodeLost"}, Reason.NODE_LOST, None),
         ({"reason": "NodeShutdown"}, Reason.NODE_LOST, None),

@@ -95,7 +95,7 @@ def test_the_inventory_counts_devices_and_not_slots():
     tables.upsert_pod(pod_row("west-1", stranger("a", 1)))
     view.snapshot(NOW)
     found: PoolDevices = next(each for each in view.inventory() if each.pool == "shared")
-    assert found.counts() == {"capacity": 3, "allocatable": 3, "used": 1, "free": 2}
+    assert found.counts() == {"capacity": 3, "allocatable": 3, "used": 1, "free": 2, "quarantined": 0}
     assert found.whole == 1
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from computegrid.api.selectors import LabelSelector
-from computegrid.core.snapshot import Link
+from computegrid.core.cluster import Link
+from computegrid.core.selector import Selector
+from computegrid.core.snapshot import DataSet, Results
+from computegrid.state.job_spec import core_job
 from computegrid.state.nodes import Taint
 from computegrid.state.queue_rows import queue_spec
-from computegrid.state.supply import Selector, accelerator_spec, cluster_spec, pool_spec
-from tests.state.objects import accelerator, member, pool, queue
+from computegrid.state.supply import accelerator_spec, cluster_spec, pool_spec, selector_of
+from tests.state.objects import accelerator, aijob, member, pool, queue
 
 LABELS = {"zone": "a", "empty": ""}
 
@@ -47,7 +50,7 @@ def expression(key: str, operator: str, *values: str) -> dict:
     ],
 )
 def test_selectors(selector, matches):
-    assert Selector.of(LabelSelector.model_validate(selector)).matches(LABELS) is matches
+    assert selector_of(LabelSelector.model_validate(selector)).matches(LABELS) is matches
 
 
 TAINT = Taint("gpu", "yes", "NoSchedule")
@@ -132,3 +135,54 @@ def test_a_queue():
 def test_what_does_not_fit_the_model_is_an_error_of_value(read):
     with pytest.raises(ValueError, match="spec"):
         read({"metadata": {"name": "x"}})
+
+
+def test_tariffs_are_a_day_in_steps_that_goes_over_midnight():
+    tariffs = [
+        {"startTime": "22:00", "endTime": "06:00", "percent": 60},
+        {"startTime": "17:30", "endTime": "20:00", "percent": 150},
+        {"startTime": "20:00", "endTime": "21:00", "percent": 0},
+    ]
+    series = pool_spec(pool(price={"perDeviceHour": "2", "tariffs": tariffs})).tariff
+    assert series is not None
+    hours = {0: 600, 5.99: 600, 6: 1_000, 17.5: 1_500, 20: 0, 21: 1_000, 22: 600, 24 * 365 + 17.6: 1_500}
+    assert {hour: series.at(hour * 3_600) for hour in hours} == hours
+    assert pool_spec(pool()).tariff is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("22:00", "06:00"), ("05:59", "07:00")),
+        (("10:00", "12:00"), ("11:00", "11:30")),
+        (("22:00", "06:00"), ("21:00", "23:00")),
+    ],
+)
+def test_tariffs_that_overlap_are_refused(one, other):
+    tariffs = [{"startTime": start, "endTime": end, "percent": 50} for start, end in (one, other)]
+    with pytest.raises(ValueError, match="overlap"):
+        pool_spec(pool(price={"tariffs": tariffs}))
+
+
+def test_wishes_of_a_job_reach_the_core():
+    raw = aijob(
+        placement={
+            "securityLevel": 2,
+            "maxDelaySeconds": 60,
+            "clusterSelector": {"matchLabels": {"tier": "gold"}},
+            "data": [{"name": "d", "sizeGiB": 4, "locations": ["west-1"], "residentRegions": ["west"]}],
+            "results": {"sizeGiB": 1, "location": "core-1"},
+        },
+        checkpoint={"path": "/ckpt", "periodSeconds": 600},
+    )
+    job = core_job(raw)
+    assert (job.security_level, job.max_delay_seconds, job.checkpoint_seconds) == (2, 60, 600)
+    assert job.cluster_selector == Selector((("tier", "gold"),))
+    assert job.data == (DataSet("d", 4, ("west-1",), ("west",)),)
+    assert job.results == Results(1, "core-1")
+    plain = core_job(aijob(placement={"clusterSelector": {}}))
+    assert (plain.cluster_selector, plain.security_level, plain.max_delay_seconds) == (None, 0, 0)
+
+
+def test_a_cluster_says_how_well_it_is_protected():
+    assert cluster_spec(member(securityLevel=4)).security_level == 4

@@ -204,7 +204,7 @@ def test_the_inventory_counts_devices_that_can_be_had_on_ready_nodes_only():
     tables.upsert_pod(pod_row("west-1", gang_pod(devices=3)))
     found = inventory(tables)
     assert (found.nodes, found.ready_nodes) == (4, 3)
-    assert found.counts() == {"capacity": 32, "allocatable": 22, "used": 3, "free": 19}
+    assert found.counts() == {"capacity": 32, "allocatable": 22, "used": 3, "free": 19, "quarantined": 0}
     assert found.whole == 14
 
 

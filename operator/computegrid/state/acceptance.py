@@ -67,7 +67,7 @@ def _peers(row: JobRow) -> Problem | None:
     room, what, where = _ROOM_FOR_PEERS[framework]
     common = len(row.name) + len(row.namespace) + _BYTES_AROUND_A_HOST
     sets = row.core.pod_sets
-    size = sum(p.replicas * (len(p.name) + len(str(p.replicas)) + common) for p in sets)
+    size = sum(p.replicas // max(row.parts, 1) * (len(p.name) + len(str(p.replicas)) + common) for p in sets)
     if size <= room:
         return None
     pods = sum(p.replicas for p in sets)

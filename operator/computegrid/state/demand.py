@@ -11,10 +11,13 @@ from typing import Any
 from computegrid.api.labels import CHECKPOINT_TIME, FINALIZER
 from computegrid.core.decisions import Placement
 from computegrid.core.snapshot import Job
-from computegrid.reasons import ConditionType
-from computegrid.state.conditions import is_true, seconds_of
+from computegrid.reasons import ConditionType, Reason
+from computegrid.state.conditions import find, is_true, seconds_of
 from computegrid.state.job_spec import core_job, read_placement
+from computegrid.state.part_of import PartOf, part_of
 from computegrid.state.pods import PodKey, PodRow
+
+_REASONS = frozenset(map(str, Reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,23 @@ class Usage:
     """Money, in the grid's currency."""
     energy_kwh: Fraction = Fraction(0)
     carbon_grams: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """Clusters that cannot be reached and where pods have certainly stopped."""
+
+    all: frozenset[str] = frozenset()
+    """Where no pod of the grid runs."""
+    guarded: frozenset[str] = frozenset()
+    """Where none runs that the guard stops."""
+
+    def stopped(self, pod: PodRow) -> bool:
+        """Whether a pod that is still known has stopped for certain."""
+        return pod.key[0] in self.all or (pod.guarded and pod.key[0] in self.guarded)
+
+
+_NOT_FENCED = Fenced()
 
 
 @dataclass(slots=True)
@@ -73,18 +93,44 @@ class JobRow:
     """When the attempt last grew or shrank; what it used before that is in the status."""
     joining: frozenset[tuple[str, int]] = frozenset()
     """(pod set, index) of the pods by which the attempt grew, until all of them were ready once."""
+    lost: frozenset[tuple[str, int]] = frozenset()
+    """(pod set, index) of the pods that have to be made again and have no node yet; their place is kept."""
+    lost_by: Reason | None = None
+    """Why pods of it were lost last."""
+    outgoing: frozenset[str] = frozenset()
+    """uids of the pods whose names are made again in the same attempt."""
+    avoid: frozenset[str] = frozenset()
+    """Nodes that its lost pods get only where nothing else will do."""
+    replaced_at: float | None = None
+    """When lost pods were last given nodes."""
     progress_at: float | None = None
     """When its pods were last seen to be all ready, or the attempt began."""
     all_ready: bool = False
     """Whether they were when it was last looked at."""
     said_at: float = float("-inf")
     """When it was last said why it waits: numbers that change with every cycle are not always written."""
+    failover: bool = False
+    """Whether the guard of its cluster stops the pods of this attempt when the cluster is lost."""
+    succeeded: set[tuple[str, int]] = field(default_factory=set)
+    """(pod set, index) of the pods of this attempt that ended well and were deleted since, by whomever."""
+    unanswered: set[tuple[str, int]] = field(default_factory=set)
+    """(pod set, index) of the pods whose creation was asked for and never answered: they may exist."""
+    ghosts: set[PodKey] = field(default_factory=set)
+    """Pods of earlier attempts that may exist though they are not seen; a full list of the cluster tells."""
+    fenced: Fenced = _NOT_FENCED
+    """The lost clusters where pods of it have stopped, though they are still known."""
     made: dict[tuple[str, int], float] = field(default_factory=dict)
     """When the API server took pods of this attempt, by (pod set, index): the watch may be slower."""
     removed: set[str] = field(default_factory=set)
     """uids of pods whose deletion was accepted and is not yet seen."""
+    forced: set[str] = field(default_factory=set)
+    """uids of pods that were removed without grace, since their node is lost."""
+    told: set[str] = field(default_factory=set)
+    """uids of pods of which its user was told that they do not go."""
     checkpoint_time: str | None = None
     """When it last saved its work, as its annotation says; nobody has read it yet."""
+    part_of: PartOf | None = None
+    """The job that this one is a part of, and which."""
     revision: int = 0
     """Grows with every change of the object or of a pod that the tables take in."""
 
@@ -92,6 +138,11 @@ class JobRow:
     def suspended(self) -> bool:
         """Whether its user wants it to hold nothing."""
         return bool(self.spec.get("suspend"))
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts it is cut; 0 for one that is whole. Only whole ones are placed."""
+        return int((self.spec.get("parts") or {}).get("count") or 0)
 
     @property
     def finished(self) -> bool:
@@ -127,9 +178,12 @@ class JobRow:
     @property
     def pending(self) -> bool:
         """Whether it asks for a place."""
-        if self.placement or self.finished or self.suspended or self.deleting or self.core is None:
+        if self.placement or self.finished or self.suspended or self.deleting:
             return False
-        return all(pod.terminal for pod in self.pods.values())  # no two attempts at once
+        if self.core is None or self.parts:
+            return False
+        # No two attempts at once.
+        return all(pod.terminal or self.fenced.stopped(pod) for pod in self.pods.values())
 
     def restarts(self, cause: str) -> int:
         """Return how often it was restarted for a cause: `user` or `infrastructure`."""
@@ -156,6 +210,7 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
         "finalizers": tuple(metadata.get("finalizers") or ()),
         "spec": raw.get("spec") or {},
         "checkpoint_time": (metadata.get("annotations") or {}).get(CHECKPOINT_TIME),
+        "part_of": part_of(metadata),
     }
     if known is not None:
         if known.generation != generation:
@@ -182,6 +237,8 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
     row.placement = read_placement(row.uid, status)
     placed = status.get("placement") or {}
     row.attempt = int(placed.get("attempt") or 0)
+    row.not_before = seconds_of(status.get("retryTime")) or 0.0
+    row.failover = placed.get("onClusterLost") == "Failover"
     row.admitted_at = seconds_of(placed.get("admittedTime"))
     row.resized_at = seconds_of(placed.get("resizedTime"))
     row.joining = frozenset(
@@ -189,7 +246,23 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
         for each in placed.get("podSets") or ()
         for number in range(each.get("joining") or 0)
     )
+    _read_losses(row, placed)
     return row
+
+
+def _read_losses(row: JobRow, placed: Mapping[str, Any]) -> None:
+    """Read which pods are being made again, and where not."""
+    row.lost = frozenset(
+        (each["name"], run["first"] + number)
+        for each in placed.get("podSets") or ()
+        for run in each.get("lost") or ()
+        for number in range(run.get("count") or 1)
+    )
+    row.outgoing = frozenset(placed.get("outgoingPods") or ())
+    row.avoid = frozenset(placed.get("avoidedNodes") or ())
+    row.replaced_at = seconds_of(placed.get("replacedTime"))
+    said = (find(row.status, ConditionType.PODS_READY) or {}).get("reason")
+    row.lost_by = Reason(said) if row.lost and said in _REASONS else None
 
 
 def _parse(raw: Mapping[str, Any]) -> tuple[Job | None, str | None]:

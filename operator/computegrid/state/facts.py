@@ -6,16 +6,20 @@ from fractions import Fraction
 from typing import Any
 
 from computegrid.api.quantity import decimal
-from computegrid.core.lifecycle import JobFacts, PodPhase, PodView
-from computegrid.reasons import ConditionType, Reason
+from computegrid.core.lifecycle import JobFacts, PodView
+from computegrid.reasons import ConditionType
+from computegrid.state.causes import Judgement, image_end, is_gone, judged
 from computegrid.state.conditions import find, seconds_of
 from computegrid.state.demand import JobRow
+from computegrid.state.fruit import bears_fruit, began, fruitless_seconds
 from computegrid.state.pods import PodRow
-from computegrid.state.tables import Tables
+from computegrid.state.tables import Tables, ranks
 
 
-def facts_of(row: JobRow, *, pods_ready_seconds: float) -> JobFacts:
-    """Return the facts of one job."""
+def facts_of(
+    row: JobRow, *, pods_ready_seconds: float, tables: Tables | None = None, now: float | None = None
+) -> JobFacts:
+    """Return the facts of one job; without tables its nodes are taken to be there."""
     spec, status = row.spec, row.status
     limits, policy = spec.get("limits") or {}, spec.get("failurePolicy") or {}
     most = limits.get("maxCost")
@@ -25,6 +29,7 @@ def facts_of(row: JobRow, *, pods_ready_seconds: float) -> JobFacts:
         attempt=row.attempt,
         was_ready=row.was_ready,
         joining=row.joining,
+        succeeded=frozenset(row.succeeded),
         suspend=row.suspended,
         deleting=row.deleting,
         finished=row.finished,
@@ -45,7 +50,43 @@ def facts_of(row: JobRow, *, pods_ready_seconds: float) -> JobFacts:
         started_at=seconds_of(status.get("startTime")),
         finished_at=seconds_of(status.get("finishTime")),
         progress_at=row.progress_at,
-        last_restart_at=seconds_of((find(status, ConditionType.EVICTED) or {}).get("lastTransitionTime")),
+        last_restart_at=_last_restart(row),
+        fruitless_seconds=fruitless_seconds(row),
+        began_at=began(row),
+        bears_fruit=bears_fruit(row, now) if now is not None else True,
+        replaces_pods=replaces_pods(spec),
+        lost=row.lost,
+        homeless=_homeless(row, tables) if tables is not None else frozenset(),
+        replaced_at=row.replaced_at,
+    )
+
+
+def replaces_pods(spec: Any) -> bool:
+    """Whether an attempt goes on when infrastructure takes some of its pods: services do, unless told."""
+    said = (spec.get("failurePolicy") or {}).get("onPodFailure")
+    return bool(said == "ReplacePod" if said else spec.get("type") == "Inference")
+
+
+def _last_restart(row: JobRow) -> float | None:
+    """Return when pods were last lost: with the whole place, or without."""
+    evicted = seconds_of((find(row.status, ConditionType.EVICTED) or {}).get("lastTransitionTime"))
+    return max((when for when in (evicted, row.replaced_at) if when is not None), default=None)
+
+
+def _homeless(row: JobRow, tables: Tables) -> frozenset[tuple[str, int]]:
+    """Return the pods, by (pod set, index), that are placed on nodes that are gone."""
+    if row.placement is None:
+        return frozenset()
+    cluster = row.placement.cluster
+    nodes = {node for placed in row.placement.pod_sets for node, _ in placed.nodes}
+    gone = {node for node in nodes if is_gone(cluster, node, tables)}
+    if not gone:
+        return frozenset()
+    return frozenset(
+        (placed.name, index)
+        for placed in row.placement.pod_sets
+        for index, node in enumerate(ranks(placed.nodes))
+        if node in gone
     )
 
 
@@ -87,38 +128,37 @@ def note_progress(row: JobRow, now: float) -> None:
     row.all_ready = ready
 
 
-def views_of(row: JobRow, tables: Tables) -> tuple[PodView, ...]:
-    """Return the pods of a job, of all attempts and clusters."""
+def views_of(row: JobRow, tables: Tables, now: float | None = None) -> tuple[PodView, ...]:
+    """Return the pods of a job, of all attempts and clusters, as they count at `now`."""
+    rules = (row.spec.get("failurePolicy") or {}).get("rules") or ()
     return tuple(
-        _view(pod, tables, removed=pod.uid in row.removed)
+        _view(pod, judged(pod, tables, rules, now), row)
         for pod in row.pods.values()
-        if pod.owned is not None
+        if pod.owned is not None and not row.fenced.stopped(pod)
     )
 
 
-def _view(pod: PodRow, tables: Tables, *, removed: bool) -> PodView:
+def _view(pod: PodRow, judgement: Judgement, row: JobRow) -> PodView:
     owned = pod.owned
     assert owned is not None
-    phase = pod.phase if pod.phase in {"Running", "Succeeded", "Failed"} else "Pending"
-    cause, message = pod.cause, pod.message
-    if not pod.terminal and pod.node and node_gone(pod, tables):
-        phase, cause, message = "Failed", Reason.NODE_LOST, f"node {pod.node} is gone"
     return PodView(
         pod_set=owned.pod_set,
         index=owned.index,
         attempt=owned.attempt,
-        phase=PodPhase(phase),
+        phase=judgement.phase,
         ready=pod.ready,
-        deleting=pod.deleting or removed,
-        cause=cause,
+        deleting=pod.deleting or pod.uid in row.removed,
+        cause=judgement.cause,
+        verdict=judgement.verdict,
         exit_code=pod.exit_code,
-        message=message,
+        message=judgement.message,
         node=pod.node or None,
         name=pod.key[2],
+        outgoing=pod.uid in row.outgoing,
     )
 
 
-def node_gone(pod: PodRow, tables: Tables) -> bool:
-    """Whether a pod's node is known not to exist: its cluster's nodes were listed, and it is none of them."""
-    cluster = pod.key[0]
-    return cluster in tables.listed_nodes and (cluster, pod.node) not in tables.nodes.rows
+def images_end(row: JobRow, tables: Tables) -> float | None:
+    """Return when the first pod that cannot have its image counts as failed; None where none waits for it."""
+    ends = (image_end(pod, tables) for pod in row.pods.values())
+    return min((end for end in ends if end is not None), default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from computegrid.core.resources import IntArray, ResourceIndex
+from computegrid.core.resources import BoolArray, IntArray, ResourceIndex
 from computegrid.core.snapshot import Nodes, Pool
 
 
@@ -26,6 +26,9 @@ class PoolDevices:
     free: int
     whole: int
     """Devices of ready nodes of which none is used: what pods as large as nodes could get."""
+    quarantined: int = 0
+    """Devices of nodes that are kept out for faults or for their past."""
+    quarantined_nodes: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return the device counts by state."""
@@ -34,17 +37,28 @@ class PoolDevices:
             "allocatable": self.allocatable,
             "used": self.used,
             "free": self.free,
+            "quarantined": self.quarantined,
         }
 
 
 def pool_devices(
-    pools: Iterable[Pool], index: ResourceIndex, nodes: Nodes, capacity: IntArray
+    pools: Iterable[Pool],
+    index: ResourceIndex,
+    nodes: Nodes,
+    capacity: IntArray,
+    out: BoolArray | None = None,
 ) -> list[PoolDevices]:
-    """Return the inventory of every pool; `capacity` has the shape (N, R) of the arrays of `nodes`."""
-    return [_count(pool, index, nodes, capacity) for pool in pools]
+    """Return the inventory of every pool; `capacity` has the shape (N, R) of the arrays of `nodes`.
+
+    `out` (N,) are the nodes that are kept out; None when none is.
+    """
+    kept = np.zeros(len(nodes.ready), dtype=np.bool_) if out is None else out  # (N,)
+    return [_count(pool, index, nodes, capacity, kept) for pool in pools]
 
 
-def _count(pool: Pool, index: ResourceIndex, nodes: Nodes, capacity: IntArray) -> PoolDevices:
+def _count(
+    pool: Pool, index: ResourceIndex, nodes: Nodes, capacity: IntArray, kept: BoolArray
+) -> PoolDevices:
     rows = pool.rows
     ready = nodes.ready[rows]  # (n,)
     column = index.columns.get(pool.device) if pool.device else None
@@ -67,4 +81,6 @@ def _count(pool: Pool, index: ResourceIndex, nodes: Nodes, capacity: IntArray) -
         used=int(used.sum()),
         free=int(np.maximum(allocatable - used, 0)[ready].sum()),
         whole=int(allocatable[ready & (used == 0)].sum()),
+        quarantined=int(total[kept[rows]].sum()),
+        quarantined_nodes=int(kept[rows].sum()),
     )

@@ -8,7 +8,9 @@ from typing import Any
 from computegrid.api.ai_job import AIJob, AIJobSpec
 from computegrid.api.placement_wishes import Placement as Wishes
 from computegrid.api.quantity import round_up, scaled
+from computegrid.api.selectors import LabelSelector
 from computegrid.core.decisions import Placement, PodSetPlacement
+from computegrid.core.selector import Selector
 from computegrid.core.snapshot import (
     Alternative,
     Compute,
@@ -17,11 +19,13 @@ from computegrid.core.snapshot import (
     Objective,
     PodSet,
     RankGroup,
+    Results,
     Topology,
     TopologyMode,
 )
 from computegrid.state.conditions import seconds_of
 from computegrid.state.pods import pod_requests
+from computegrid.state.supply import selector_of
 
 
 def core_job(raw: Mapping[str, Any]) -> Job:
@@ -54,12 +58,20 @@ def core_job(raw: Mapping[str, Any]) -> Job:
         pools=place.pool_names,
         latency_region=latency.region if latency else None,
         latency_ms=latency.max_milliseconds if latency else None,
-        data=tuple(DataSet(d.name, d.size_gib, tuple(d.locations)) for d in place.data),
+        data=tuple(
+            DataSet(d.name, d.size_gib, tuple(d.locations), tuple(d.resident_regions)) for d in place.data
+        ),
+        results=Results(place.results.size_gib, place.results.location) if place.results else None,
+        cluster_selector=_selector(place.cluster_selector),
+        security_level=place.security_level or 0,
+        max_delay_seconds=place.max_delay_seconds or 0,
         topology=_topology(place.topology),
         longest_seconds=limits.max_runtime_seconds,
         deadline=limits.deadline_time.timestamp() if limits.deadline_time else None,
         gives_way=spec.type == "Batch",
+        can_move=spec.checkpoint is not None or spec.type == "Inference",
         max_cost_micros=scaled(limits.max_cost, 1_000_000, round_up) if limits.max_cost else None,
+        checkpoint_seconds=spec.checkpoint.period_seconds if spec.checkpoint else None,
     )
 
 
@@ -74,6 +86,11 @@ def _alternatives(spec: AIJobSpec) -> tuple[Alternative, ...]:
         )
         for a in spec.alternatives
     )
+
+
+def _selector(spec: LabelSelector | None) -> Selector | None:
+    selector = selector_of(spec) if spec is not None else Selector()
+    return selector if selector.equal or selector.expressions else None
 
 
 def _topology(spec: Any) -> Topology | None:

@@ -66,6 +66,7 @@ class Lineup:
             tuple(sorted(tables.priorities.items())),
             tables.default_priority,
             tuple(sorted(tables.reachable.items())),
+            (tables.fenced, frozenset(tables.listed_pods)),
         )
         if world != self._world:
             self._world = world
@@ -82,6 +83,7 @@ class Lineup:
             version = (
                 *(row.revision, row.core, row.placement, row.status, row.busy, row.deleting),
                 *(row.not_before, row.admitted_at, row.attempt, learned),
+                *(row.lost, row.outgoing, row.avoid),
             )
             if version != seen.version:
                 self._look(row, seen, learned)
@@ -123,6 +125,7 @@ class Lineup:
             self._ended.append(row)
         seen.leaving = _unwanted(row)
         seen.pending = not finished and row.pending and problem_of(row, tables) is None
+        seen.pending = seen.pending and not tables.in_doubt(row)
         placed = row.placement is not None and not finished
         if row.core is None or not (seen.pending or placed):
             seen.job = seen.running = None
@@ -137,6 +140,8 @@ class Lineup:
         started = row.admitted_at if row.admitted_at is not None else row.created
         ends, likely = _ends(row, job, started, learned)
         reachable = self.tables.reachable.get(row.placement.cluster, False)
+        held = row.deleting or row.suspended or not reachable
+        lost = () if held else _in_rank_order(row)
         running = Running(
             job=job,
             placement=row.placement,
@@ -144,7 +149,10 @@ class Lineup:
             saved=known.saved if known is not None and known.started == started else None,
             ends=None if row.deleting else ends,  # it is on its way out, and nobody knows how long that takes
             likely_ends=None if row.deleting else likely,
-            fixed=row.busy or row.deleting or row.suspended or not reachable,
+            fixed=row.busy or held,
+            lost=lost,
+            cause=row.lost_by if lost else None,
+            avoid=row.avoid if lost else frozenset(),
         )
         return known if known == running else running
 
@@ -222,6 +230,14 @@ def _with_checkpoint(row: JobRow, seen: _Seen, running: Running, now: float) -> 
     return running
 
 
+def _in_rank_order(row: JobRow) -> tuple[tuple[str, int], ...]:
+    """Return the pods that were lost, in rank order."""
+    if not row.lost or row.placement is None:
+        return ()
+    keys = ((each.name, index) for each in row.placement.pod_sets for index in range(each.replicas))
+    return tuple(key for key in keys if key in row.lost)
+
+
 def _unwanted(row: JobRow) -> tuple[PodKey, ...]:
     """Return the pods of a job that still hold something and that it wants no longer."""
     wanted: dict[str, int] = {}
@@ -230,7 +246,7 @@ def _unwanted(row: JobRow) -> tuple[PodKey, ...]:
 
     def is_wanted(pod: PodRow) -> bool:
         own = pod.owned
-        if own is None or own.attempt != row.attempt or pod.uid in row.removed:
+        if own is None or own.attempt != row.attempt or pod.uid in row.removed or pod.uid in row.outgoing:
             return False
         return own.index < wanted.get(own.pod_set, 0)
 

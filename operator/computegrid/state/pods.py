@@ -43,14 +43,22 @@ class PodRow:
     deleting: bool
     owned: Owned | None
     cause: Reason | None = None
-    """Why it failed; None unless the phase is Failed."""
+    """Why it failed, or why somebody takes it away; None while neither is so."""
     exit_code: int | None = None
     message: str = ""
     leaves_by: float | None = None
     """When it is to have ended, if its deletion was asked for: the end of its grace period, in seconds since
     the epoch."""
+    guarded: bool = False
+    """Whether the guard of its cluster stops it when the cluster is lost."""
     devices: tuple[int, ...] = ()
     """Numbers of the shared devices that it holds; empty where it holds whole ones, or is not ours."""
+    waiting: str = ""
+    """Why a container waits, as its kubelet says; empty where none does, or it is about to start."""
+    started: float | None = None
+    """When its kubelet took it on, in seconds since the epoch."""
+    finalizers: tuple[str, ...] = ()
+    """Who has to agree before it goes."""
 
     @property
     def terminal(self) -> bool:
@@ -63,7 +71,8 @@ def pod_row(cluster: str, raw: Mapping[str, Any]) -> PodRow:
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     owned = _owned(metadata.get("labels") or {})
     phase = status.get("phase") or "Pending"
-    cause, exit_code, message = failure(status) if phase == "Failed" else (None, None, _waiting(status))
+    waiting, said = _waiting(status)
+    cause, exit_code, message = failure(status) if phase == "Failed" else (*_disrupted(status, said),)
     return PodRow(
         key=(cluster, metadata.get("namespace", ""), metadata["name"]),
         uid=metadata.get("uid", ""),
@@ -76,8 +85,12 @@ def pod_row(cluster: str, raw: Mapping[str, Any]) -> PodRow:
         cause=cause,
         exit_code=exit_code,
         message=_line(message),
+        guarded=(metadata.get("labels") or {}).get(labels.ON_CLUSTER_LOST) == "Failover",
         leaves_by=seconds_of(metadata.get("deletionTimestamp")),
         devices=_devices(metadata.get("annotations") or {}) if owned else (),
+        waiting=waiting,
+        started=seconds_of(status.get("startTime")),
+        finalizers=tuple(metadata.get("finalizers") or ()),
     )
 
 
@@ -172,16 +185,45 @@ def _condition(status: Mapping[str, Any], kind: str) -> str:
     return next((c.get("status", "") for c in status.get("conditions") or () if c.get("type") == kind), "")
 
 
-def _waiting(status: Mapping[str, Any]) -> str:
-    """Return why a pod does not start, as its scheduler or its kubelet says."""
-    for container in status.get("containerStatuses") or ():
+def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why a container does not start, and what its kubelet or the pod's scheduler says of it."""
+    for container in (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    ):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in {None, "ContainerCreating", "PodInitializing"}:
-            return f"{waiting['reason']}: {waiting.get('message', '')}"
+            return str(waiting["reason"]), f"{waiting['reason']}: {waiting.get('message', '')}"
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
-    return ""
+            return "", f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return "", ""
+
+
+def _disrupted(status: Mapping[str, Any], said: str) -> tuple[Reason | None, None, str]:
+    """Return why a pod that has not ended is being taken away, by its `DisruptionTarget` condition."""
+    for word, message in _disruptions(status):
+        cause = _infrastructure(word)
+        if cause is not None:
+            return cause, None, f"{word}: {message}"
+    return None, None, said
+
+
+def _disruptions(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (condition.get("reason") or "", condition.get("message") or "")
+        for condition in status.get("conditions") or ()
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
+    ]
+
+
+def _infrastructure(word: str) -> Reason | None:
+    """Return the cause that a reason of a pod or of its disruption stands for; None where it is no such."""
+    if word in _NODE_REASONS:
+        return Reason.NODE_LOST
+    if word in _DEVICE_REASONS:
+        return Reason.DEVICE_FAULT
+    return Reason.POD_EVICTED if word in _EVICTED_REASONS or word.startswith("OutOf") else None
 
 
 _CONTAINER_LOST = "ContainerStatusUnknown"
@@ -190,12 +232,21 @@ _CONTAINER_LOST = "ContainerStatusUnknown"
 _NODE_REASONS = frozenset(
     {"NodeLost", "NodeShutdown", "Shutdown", "Terminated", "DeletionByTaintManager", "DeletionByPodGC"}
 )
+_DEVICE_REASONS = frozenset({"UnexpectedAdmissionError", "DeletionByDeviceTaintManager"})
+"""The kubelet could not allocate devices (device manager), or a DRA device was tainted."""
+
+_OWN_LIMITS = (
+    "ephemeral local storage usage exceeds",
+    "exceeded its local ephemeral storage limit",
+    "exceeds the limit",
+)
+"""What the kubelet says when it evicts a pod for a limit of its own, and not for the node's need."""
+
 _EVICTED_REASONS = frozenset(
     {
         "Evicted",
         "Preempting",
         "Preempted",
-        "UnexpectedAdmissionError",
         "NodeAffinity",
         "TopologyAffinityError",
         "EvictionByEvictionAPI",
@@ -212,17 +263,13 @@ def failure(status: Mapping[str, Any]) -> tuple[Reason, int | None, str]:
     The infrastructure's word (status reason, `DisruptionTarget` condition) goes before exit codes: a pod that
     was evicted ends with a code too, and that code is not its user's.
     """
-    words = [status.get("reason") or ""]
-    words += [
-        c.get("reason") or ""
-        for c in status.get("conditions") or ()
-        if c.get("type") == "DisruptionTarget" and c.get("status") == "True"
-    ]
-    for word in words:
-        if word in _NODE_REASONS:
-            return Reason.NODE_LOST, None, f"{word}: {status.get('message', '')}"
-        if word in _EVICTED_REASONS or word.startswith("OutOf"):
-            return Reason.POD_EVICTED, None, f"{word}: {status.get('message', '')}"
+    said = str(status.get("message") or "")
+    if status.get("reason") == "Evicted" and any(words in said for words in _OWN_LIMITS):
+        return Reason.USER_ERROR, None, f"Evicted: {said}"
+    for word in (status.get("reason") or "", *(reason for reason, _ in _disruptions(status))):
+        cause = _infrastructure(word)
+        if cause is not None:
+            return cause, None, f"{word}: {said}"
     statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     for container in statuses:
         ended = (container.get("state") or {}).get("terminated") or {}

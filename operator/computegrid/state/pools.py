@@ -8,6 +8,7 @@ import numpy as np
 
 from computegrid.core.resources import IntArray
 from computegrid.core.snapshot import Pool
+from computegrid.state.fault_rules import BUILT_IN
 from computegrid.state.nodes import NodeKey, NodeRow
 from computegrid.state.supply import AcceleratorSpec, PoolSpec
 
@@ -52,8 +53,10 @@ class PoolMaker:
             spare_nodes=spec.spare_nodes,
             price_micros_per_device_hour=spec.price_micros_per_device_hour,
             price_micros_per_cpu_hour=spec.price_micros_per_cpu_hour,
+            tariff=spec.tariff,
             pue_milli=spec.pue_milli,
             slots_per_device=spec.slots_per_device,
+            windows=spec.windows,
         )
 
 
@@ -67,7 +70,10 @@ def in_pool(
     nodes that have no device of any accelerator, not even a broken one (`devices` are the resource names of
     all).
     """
-    if not spec.selector.matches(node.labels) or not spec.tolerates(node.taints):
+    faults = BUILT_IN.taints | (accelerator.fault_rules.taints if accelerator is not None else frozenset())
+    # A node whose devices are faulty is one of the pool that is out of use, not one that is not there.
+    taints = (taint for taint in node.taints if taint.key not in faults)
+    if not spec.selector.matches(node.labels) or not spec.tolerates(taints):
         return False
     if accelerator is None:
         return not any(node.capacity.get(name) for name in devices)

@@ -123,7 +123,7 @@ def jobs_by_queue(tables: Tables) -> dict[str, Counter[str]]:
     """Return the jobs of each queue that wait (`pending`) and that have a place (`admitted`)."""
     jobs: dict[str, Counter[str]] = {}
     for row in tables.jobs.values():
-        if not row.finished and (row.placement is not None or not row.suspended):
+        if not row.finished and not row.parts and (row.placement is not None or not row.suspended):
             counts = jobs.setdefault(tables.queue_of(row), Counter(pending=0, admitted=0))
             counts["pending" if row.placement is None else "admitted"] += 1
     return jobs

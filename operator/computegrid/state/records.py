@@ -21,6 +21,7 @@ class Record(Generic[T]):
     error: str | None
     status: dict[str, Any]
     """The status as the API server has it, or as it was last written."""
+    labels: Mapping[str, str] = field(default_factory=dict)
     written_at: float = field(default=float("-inf"))
     """When it was last written, on the shell's monotonic clock."""
 
@@ -44,7 +45,9 @@ class Records(Generic[T]):
             return
         if known is not None and is_older(raw, known.resource_version):
             return
-        if known is not None and known.uid == metadata.get("uid") and known.generation == generation:
+        labels = metadata.get("labels") or {}  # they change without a new generation, and specs may read them
+        same = known is not None and (known.uid, known.generation) == (metadata.get("uid"), generation)
+        if known is not None and same and known.labels == labels:
             known.resource_version = str(metadata.get("resourceVersion") or "")
             return
         try:
@@ -59,6 +62,7 @@ class Records(Generic[T]):
             spec=spec,
             error=error,
             status=dict(raw.get("status") or {}),
+            labels=labels,
         )
         self.structure += 1
 

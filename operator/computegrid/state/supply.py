@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from computegrid.api.accelerator import Accelerator as AcceleratorObject
-from computegrid.api.compute_pool import ComputePool
+from computegrid.api.compute_pool import ComputePool, MaintenanceWindow, Tariff
 from computegrid.api.member_cluster import MemberCluster
 from computegrid.api.quantity import round_down, round_up, scaled
 from computegrid.api.selectors import LabelSelector
-from computegrid.core.snapshot import Accelerator, Link
+from computegrid.core.cluster import Link
+from computegrid.core.maintenance import Window
+from computegrid.core.selector import Selector
+from computegrid.core.series import Series
+from computegrid.core.snapshot import Accelerator
+from computegrid.state.fault_rules import FaultRules
 from computegrid.state.nodes import Taint
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """A label selector, ready to match."""
-
-    equal: tuple[tuple[str, str], ...]
-    expressions: tuple[tuple[str, str, frozenset[str]], ...]
-    """(key, operator, values)."""
-
-    @classmethod
-    def of(cls, spec: LabelSelector) -> Selector:
-        """Return the selector of an API object; an empty one matches everything."""
-        expressions = ((e.key, e.operator, frozenset(e.values or ())) for e in spec.match_expressions)
-        return cls(tuple(sorted(spec.match_labels.items())), tuple(expressions))
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is chosen, by the rules of Kubernetes."""
-        if any(labels.get(key) != value for key, value in self.equal):
-            return False
-        return all(_matches(labels.get(key), operator, values) for key, operator, values in self.expressions)
-
-
-def _matches(value: str | None, operator: str, values: frozenset[str]) -> bool:
-    if operator == "Exists":
-        return value is not None
-    if operator == "DoesNotExist":
-        return value is None
-    if operator == "In":
-        return value in values
-    return value not in values  # NotIn, which an absent label fulfils
+def selector_of(spec: LabelSelector) -> Selector:
+    """Return the selector of an API object; an empty one matches everything."""
+    expressions = ((e.key, e.operator, frozenset(e.values or ())) for e in spec.match_expressions)
+    return Selector(tuple(sorted(spec.match_labels.items())), tuple(expressions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +40,11 @@ class ClusterSpec:
     links: tuple[Link, ...]
     unschedulable: bool
     insecure: bool
+    fenced: bool = False
+    """A person says that nothing of the grid runs there any more."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted by key."""
+    security_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +54,7 @@ class AcceleratorSpec:
     core: Accelerator
     resource_names: tuple[str, ...]
     selectors: tuple[Selector, ...]
+    fault_rules: FaultRules = field(default_factory=FaultRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +82,10 @@ class PoolSpec:
     """More than 1 where a device plugin shares devices."""
     slot_resource: str | None = None
     """Resource name of a slot, where devices are shared."""
+    tariff: Series | None = None
+    """Thousandths of both prices by time of day."""
+    windows: tuple[Window, ...] = ()
+    """Times in which the nodes must be empty."""
 
     def tolerates(self, taints: Iterable[Taint]) -> bool:
         """Whether the pool's pods may run on a node with these taints."""
@@ -134,8 +125,11 @@ def cluster_spec(raw: Mapping[str, Any]) -> ClusterSpec:
             )
             for link in spec.links or ()
         ),
-        unschedulable=spec.unschedulable,
+        unschedulable=spec.unschedulable or spec.fenced,
         insecure=spec.insecure_skip_tls_verify,
+        fenced=spec.fenced,
+        labels=tuple(sorted((raw["metadata"].get("labels") or {}).items())),
+        security_level=spec.security_level,
     )
 
 
@@ -156,7 +150,12 @@ def accelerator_spec(raw: Mapping[str, Any]) -> AcceleratorSpec:
             memory_gib=spec.memory_gib,
         ),
         resource_names=tuple(spec.resource_names),
-        selectors=tuple(Selector.of(rule) for rule in spec.node_selectors or ()),
+        selectors=tuple(selector_of(rule) for rule in spec.node_selectors or ()),
+        fault_rules=FaultRules(
+            conditions=frozenset((each.type, each.status) for each in spec.fault_rules.conditions or ()),
+            taints=frozenset(spec.fault_rules.taints or ()),
+            annotations=frozenset(spec.fault_rules.annotations or ()),
+        ),
     )
 
 
@@ -168,7 +167,7 @@ def pool_spec(raw: Mapping[str, Any]) -> PoolSpec:
         name=raw["metadata"]["name"],
         cluster=spec.cluster_name,
         accelerator=spec.accelerator_name,
-        selector=Selector.of(spec.node_selector),
+        selector=selector_of(spec.node_selector),
         queues=frozenset(access.queue_names) or None,
         dedicated=access.mode == "Dedicated",
         unschedulable=spec.unschedulable,
@@ -184,4 +183,51 @@ def pool_spec(raw: Mapping[str, Any]) -> PoolSpec:
         direct=spec.binding == "Direct",
         slots_per_device=spec.sharing.slots_per_device if spec.sharing else 1,
         slot_resource=spec.sharing.resource_name if spec.sharing else None,
+        tariff=tariff_of(price.tariffs),
+        windows=tuple(_window(each) for each in spec.maintenance_windows or ()),
     )
+
+
+def _window(spec: MaintenanceWindow) -> Window:
+    start = spec.start_time.timestamp()
+    return Window(start, start + spec.duration_seconds, spec.reason)
+
+
+_DAY = 86_400
+_WHOLE = 1_000
+"""Thousandths of a price outside all tariffs."""
+
+
+def tariff_of(tariffs: Iterable[Tariff]) -> Series | None:
+    """Return the thousandths of a price by time of day; None without tariffs.
+
+    Raises:
+        ValueError: tariffs overlap.
+    """
+    parts = [part for each in tariffs for part in _on_one_day(each)]
+    if not parts:
+        return None
+    parts.sort()
+    steps = {0: _WHOLE}
+    for (_, end, _), (start, _, _) in pairwise(parts):
+        if start < end:
+            raise ValueError("price.tariffs overlap")
+    for start, end, thousandths in parts:
+        steps[start] = thousandths
+        if end < _DAY:
+            steps[end] = _WHOLE
+    return Series(tuple(sorted(steps)), tuple(steps[time] for time in sorted(steps)), period=_DAY)
+
+
+def _on_one_day(tariff: Tariff) -> list[tuple[int, int, int]]:
+    """Return (from, until, thousandths) in seconds of the day, cut in two where it goes over midnight."""
+    start, end, thousandths = _seconds(tariff.start_time), _seconds(tariff.end_time), tariff.percent * 10
+    if start < end:
+        return [(start, end, thousandths)]
+    before, after = (start, _DAY, thousandths), (0, end, thousandths)
+    return [before, after] if end else [before]
+
+
+def _seconds(time_of_day: str) -> int:
+    hours, minutes = time_of_day.split(":")
+    return int(hours) * 3_600 + int(minutes) * 60

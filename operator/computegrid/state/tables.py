@@ -6,16 +6,24 @@ One owner, the event loop; every method is a plain call. A table never asks anyb
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from computegrid.core.decisions import Placement
-from computegrid.state.demand import JobRow, job_row
+from computegrid.reasons import ConditionType, Reason
+from computegrid.state.carbon import Forecasts
+from computegrid.state.conditions import find
+from computegrid.state.demand import Fenced, JobRow, job_row
+from computegrid.state.health import Health
+from computegrid.state.health_policy import HealthPolicy
 from computegrid.state.job_spec import devices_of_pods, placed_requests
 from computegrid.state.ledger import Ledger
 from computegrid.state.nodes import NodeRow, NodeTable
+from computegrid.state.part_of import PartIndex
 from computegrid.state.pods import PodKey, PodRow
 from computegrid.state.queue_rows import DEFAULT_QUEUE, QueueSpec, QueueTree, queue_spec
 from computegrid.state.records import Records, is_newer, is_older
+from computegrid.state.slices import SliceTable
 from computegrid.state.supply import (
     AcceleratorSpec,
     ClusterSpec,
@@ -29,15 +37,19 @@ from computegrid.state.supply import (
 class Tables:
     """Everything the operator knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: HealthPolicy | None = None) -> None:
         self.nodes = NodeTable()
+        self.slices = SliceTable(self.nodes)
+        self.health = Health(health, self.slices)
         self.ledger = Ledger()
         self.clusters: Records[ClusterSpec] = Records(cluster_spec)
         self.accelerators: Records[AcceleratorSpec] = Records(accelerator_spec)
         self.pools: Records[PoolSpec] = Records(pool_spec)
         self.queues: Records[QueueSpec] = Records(queue_spec)
+        self.forecasts = Forecasts()
         self._tree: tuple[int, QueueTree] = (-1, QueueTree({}))
         self.jobs: dict[str, JobRow] = {}
+        self.parts = PartIndex()
         self._buried: set[str] = set()
         self.owned: dict[str, dict[PodKey, PodRow]] = {}
         """The operator's own pods by job uid, whether or not that job is known."""
@@ -45,6 +57,7 @@ class Tables:
         self.priorities: dict[str, int] = {}
         self.default_priority = 0
         self.reachable: dict[str, bool] = {}
+        self.fenced = Fenced()
         self.listed_nodes: set[str] = set()
         """Clusters whose nodes were listed in full at least once: only there is an absent node a lost one."""
         self.listed_pods: set[str] = set()
@@ -62,7 +75,9 @@ class Tables:
             return
         row = job_row(raw, known)
         self.jobs[uid] = row
+        self.parts.note(uid, row.part_of)
         if known is None:
+            row.fenced = self.fenced
             row.pods = self.owned.setdefault(uid, {})
             for key in [key for key, pod in row.pods.items() if not _made_for(row, pod)]:
                 del row.pods[key]
@@ -76,6 +91,7 @@ class Tables:
         row = self.jobs.pop(uid, None)
         self.dirty_jobs.discard(uid)
         if row is not None:
+            self.dirty_jobs |= self.parts.forget(uid) & self.jobs.keys()
             self.forget(row)
             if not row.pods:
                 self.owned.pop(uid, None)
@@ -92,7 +108,10 @@ class Tables:
         self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
 
     def assume(self, placement: Placement, row: JobRow) -> None:
-        """Count the pods of a placement from now on, under the names they will have."""
+        """Count the pods of a placement from now on, under the names they will have.
+
+        Where a pod that is to go still has the name, its place is kept beside it.
+        """
         if row.core is None:
             return
         for pod_set in placement.pod_sets:
@@ -102,9 +121,13 @@ class Tables:
             pods = zip(ranks(pod_set.nodes), devices_of_pods(pod_set), strict=True)
             for index, (node, devices) in enumerate(pods):
                 name = pod_name(row.name, row.uid, pod_set.name, index, row.attempt)
-                key = (placement.cluster, row.namespace, name)
-                if key not in row.pods:
+                key, kept = (placement.cluster, row.namespace, name), _kept(placement, row, name)
+                pod = row.pods.get(key)
+                if pod is None:
+                    self.ledger.forget(kept)
                     self.ledger.assume(key, node, requests, devices)
+                elif pod.uid in row.outgoing:
+                    self.ledger.assume(kept, node, requests, devices)
 
     def forget(self, row: JobRow) -> None:
         """Take back what was assumed for a job; pods that are there go on being counted until they end."""
@@ -114,6 +137,7 @@ class Tables:
             for index in range(pod_set.replicas):
                 name = pod_name(row.name, row.uid, pod_set.name, index, row.attempt)
                 self.ledger.forget((row.placement.cluster, row.namespace, name))
+                self.ledger.forget(_kept(row.placement, row, name))
 
     # -- nodes and pods of one cluster
 
@@ -128,6 +152,8 @@ class Tables:
             self.owned.setdefault(uid, {})[row.key] = row
         elif _made_for(job, row):
             job.pods[row.key] = row
+            job.ghosts.discard(row.key)
+            job.unanswered.discard((row.owned.pod_set, row.owned.index))
             job.revision += 1
             self.dirty_jobs.add(uid)
 
@@ -145,11 +171,27 @@ class Tables:
             self.dirty_jobs.add(job)
             known.revision += 1
             known.made.pop((pod.owned.pod_set, pod.owned.index), None)
+            if pod.phase == "Succeeded" and pod.owned.attempt == known.attempt:
+                known.succeeded.add((pod.owned.pod_set, pod.owned.index))
         elif not pods:
             del self.owned[job]
 
     def replace_pods(self, cluster: str, rows: Iterable[PodRow]) -> None:
         """Make these all pods of the cluster: what a relist does not show is gone."""
+        self._keep_only(cluster, rows)
+        self._lay_ghosts(cluster)
+        if cluster not in self.listed_pods:
+            self.listed_pods.add(cluster)
+            self._touch_jobs_in(cluster)
+
+    def _lay_ghosts(self, cluster: str) -> None:
+        for row in self.jobs.values():
+            if any(key[0] == cluster for key in row.ghosts):
+                row.ghosts = {key for key in row.ghosts if key[0] != cluster}
+                row.revision += 1
+                self.dirty_jobs.add(row.uid)
+
+    def _keep_only(self, cluster: str, rows: Iterable[PodRow]) -> None:
         seen = set()
         for row in rows:
             seen.add(row.key)
@@ -159,9 +201,6 @@ class Tables:
         vanished |= {key for key in owners if key not in seen}
         for key in vanished:
             self.delete_pod(key, owners.get(key))
-        if cluster not in self.listed_pods:
-            self.listed_pods.add(cluster)
-            self._touch_jobs_in(cluster)
 
     def replace_nodes(self, cluster: str, rows: Iterable[NodeRow]) -> None:
         """Make these all nodes of the cluster."""
@@ -184,9 +223,12 @@ class Tables:
         }
 
     def drop_cluster(self, cluster: str) -> None:
-        """Forget a cluster that left the grid, with its nodes and pods."""
+        """Forget a cluster that left the grid, with its nodes and pods; what ran there may still run."""
+        for row in self.jobs.values():
+            row.ghosts |= {key for key, pod in row.pods.items() if key[0] == cluster and not pod.terminal}
         self.nodes.replace(cluster, ())
-        self.replace_pods(cluster, ())
+        self.slices.replace(cluster, ())
+        self._keep_only(cluster, ())
         self.ledger.drop_cluster(cluster)
         self.namespaces.pop(cluster, None)
         self.reachable.pop(cluster, None)
@@ -204,6 +246,38 @@ class Tables:
             return True
         return row.deleting and row.placement.cluster not in self.clusters.by_name
 
+    def fence(self, fenced: Fenced) -> None:
+        """Count what cannot run any more in lost clusters as stopped."""
+        before = self.fenced
+        if fenced == before:
+            return
+        self.fenced = fenced
+        for row in self.jobs.values():
+            row.fenced = fenced
+        self.look_again((fenced.all ^ before.all) | (fenced.guarded ^ before.guarded))
+
+    def look_again(self, clusters: AbstractSet[str]) -> None:
+        """Look at all jobs that have to do with these clusters, at once."""
+        for row in self.jobs.values():
+            there = {key[0] for key in (*row.pods, *row.ghosts)}
+            there.add(row.placement.cluster if row.placement is not None else last_cluster(row))
+            if there & clusters:
+                row.retry_at, row.failures = 0.0, 0
+                row.revision += 1
+                self.dirty_jobs.add(row.uid)
+
+    def in_doubt(self, row: JobRow) -> frozenset[str]:
+        """Return the clusters where pods of an earlier attempt may run that nobody sees: it must not start.
+
+        After a restart of the operator these are unknown where the last attempt was in a cluster that cannot
+        be reached, unless it was ended for the very reason that they had stopped.
+        """
+        clusters = {key[0] for key in row.ghosts}
+        last = last_cluster(row)
+        if last in self.clusters.by_name and last not in self.listed_pods and not _was_stopped(row):
+            clusters.add(last)
+        return frozenset(clusters - self.fenced.all)
+
     @property
     def tree(self) -> QueueTree:
         """The queues as a tree."""
@@ -219,6 +293,20 @@ class Tables:
     def priority(self, name: str | None) -> int | None:
         """Return the value of a PriorityClass, of the default one without a name; None when there is none."""
         return self.default_priority if name is None else self.priorities.get(name)
+
+
+def _kept(placement: Placement, row: JobRow, name: str) -> PodKey:
+    """Return under what the place of a pod is counted while another one has its name: no pod is called so."""
+    return (placement.cluster, row.namespace, f"{name}/")
+
+
+def _was_stopped(row: JobRow) -> bool:
+    return (find(row.status, ConditionType.EVICTED) or {}).get("reason") == Reason.CLUSTER_LOST
+
+
+def last_cluster(row: JobRow) -> str:
+    """Return the cluster of the attempt before, an empty string where there was none."""
+    return str((row.status.get("lastAttempt") or {}).get("clusterName") or "")
 
 
 def _made_for(job: JobRow, pod: PodRow) -> bool:

@@ -8,22 +8,24 @@ nothing else writes to them while a cycle decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
 
+from computegrid.core.cluster import Cluster
 from computegrid.core.policy import Policy
 from computegrid.core.resources import BoolArray, IntArray, ResourceIndex
-from computegrid.core.snapshot import Cluster, Job, Nodes, Pool, Snapshot
+from computegrid.core.snapshot import Job, Nodes, Pool, Snapshot
 from computegrid.core.world import World
 from computegrid.state.accounts import Accounts
 from computegrid.state.demand import JobRow
+from computegrid.state.health import Group
 from computegrid.state.inventory import PoolDevices, pool_devices
 from computegrid.state.leaving import Leaving
 from computegrid.state.lineup import Lineup
-from computegrid.state.nodes import NodeKey
+from computegrid.state.nodes import NodeKey, NodeRow
 from computegrid.state.pods import PodKey
 from computegrid.state.pools import PoolMaker
 from computegrid.state.queues import core_queues
@@ -53,6 +55,8 @@ class View:
         self._used: IntArray = self._allocatable.copy()  # (N, R)
         self._releasing: IntArray | None = None  # (N, R)
         self._ready: BoolArray = np.zeros(0, dtype=np.bool_)  # (N,)
+        self._out: BoolArray = np.zeros(0, dtype=np.bool_)  # (N,)
+        self._rated_for = -1
         self._sharing: dict[NodeKey, Sharing] = {}
         self._slots: tuple[IntArray, IntArray] | None = None  # (N, D) taken, and the part of it that leaves
         self._names: tuple[str, ...] = ()
@@ -65,6 +69,7 @@ class View:
         lineup.refresh(now)
         leaving = self._leaving.refresh(lineup.leaving, now)
         self._update(leaving)
+        self._rate(now)
         tables = self._tables
         known = Snapshot(
             resources=self._index,
@@ -88,7 +93,7 @@ class View:
     def inventory(self) -> list[PoolDevices]:
         """Return what each pool has now."""
         self._update(self._leaving.keys.keys())
-        return pool_devices(self._pools, self._index, self._nodes(), self._capacity)
+        return pool_devices(self._pools, self._index, self._nodes(), self._capacity, self._out)
 
     def _nodes(self) -> Nodes:
         slots = self._slots
@@ -128,7 +133,10 @@ class View:
                 reachable=tables.reachable.get(spec.name, False),
                 unschedulable=spec.unschedulable,
                 carbon_g_per_kwh=spec.carbon_g_per_kwh,
+                carbon=tables.forecasts.of(spec.region, spec.carbon_g_per_kwh),
                 links=spec.links,
+                labels=spec.labels,
+                security_level=spec.security_level,
                 namespaces=frozenset(tables.namespaces.get(spec.name, ())),
             )
             for spec in tables.clusters.specs()
@@ -150,9 +158,29 @@ class View:
         self._used = np.zeros(shape, dtype=np.int64, order="F")  # (N, R)
         self._releasing = None
         self._ready = np.zeros(len(ordered), dtype=np.bool_)  # (N,)
+        self._out = np.zeros(len(ordered), dtype=np.bool_)  # (N,)
         specs = tables.pools.specs()
         self._pools = PoolMaker(nodes, self._rows, tables.accelerators.specs()).make(specs)
+        tables.health.regroup({pool.name: _group(pool, nodes) for pool in self._pools})
+        self._rated_for = -1
         self._share(ordered)
+
+    def _rate(self, now: float) -> None:
+        """Say of each pool how often it failed, when that has changed."""
+        health = self._tables.health
+        if self._rated_for == health.reliability.revision:
+            return
+        self._rated_for = health.reliability.revision
+        groups = health.groups
+        self._pools = tuple(
+            replace(
+                pool,
+                failures_per_million_device_hours=health.reliability.rate(
+                    pool.name, groups[pool.name].devices, now
+                ),
+            )
+            for pool in self._pools
+        )
 
     def _share(self, keys: list[NodeKey]) -> None:
         """Work out which nodes share their devices, and how many of them they have."""
@@ -180,7 +208,8 @@ class View:
             self._capacity[row] = self._index.vector(node.capacity)
             used = tables.ledger.used.get(key, {})
             self._used[row] = self._index.vector({name: min(amount, _MOST) for name, amount in used.items()})
-            self._ready[row] = node.ready
+            out = tables.health.out(key)
+            self._ready[row], self._out[row] = node.ready and not out, out
             self._refresh_leaving(key, row, leaving)
         if self._releasing is not None and not self._releasing.any():
             self._releasing = None
@@ -201,3 +230,11 @@ class View:
             used, releasing = slots_of(entries, leaving, sharing)
             self._slots[0][row, : sharing.devices] = used
             self._slots[1][row, : sharing.devices] = releasing
+
+
+def _group(pool: Pool, nodes: Sequence[NodeRow]) -> Group:
+    """Return the nodes of a pool, from all nodes by row, and the devices that they have."""
+    members = [nodes[row] for row in pool.rows.tolist()]
+    device = pool.device
+    count = sum(node.capacity.get(device, 0) for node in members) if device else len(members)
+    return Group(tuple(node.key for node in members), count // pool.slots_per_device)
