@@ -18,7 +18,7 @@ from tests.clusters.hostile import BENIGN, CERTIFICATE, GOOD, HOSTILE, changed, 
 
 
 def test_there_are_many_of_them():
-    assert len(HOSTILE) >= 60
+    assert len({data for data, _ in HOSTILE.values()}) >= 60
 
 
 @pytest.mark.parametrize(("data", "field"), HOSTILE.values(), ids=HOSTILE.keys())

@@ -363,3 +363,27 @@ def test_times_must_leave_room(wrong):
 
 def test_the_default_clock_moves():
     assert boot_clock() <= boot_clock()
+
+
+@virtual
+async def test_doubt_asks_the_lease_at_once():
+    async with candidates("a") as (_, a):
+        await asyncio.sleep(4.1)
+        before = len(a.port.faults.writes)
+        a.election.doubt()
+        await asyncio.sleep(0.01)
+        assert len(a.port.faults.writes) == before + 1
+        assert a.election.epoch_now == 1  # a member may say what it likes while the Lease is ours
+        await asyncio.sleep(60)
+        assert not a.lost
+
+
+@virtual
+async def test_doubt_ends_a_leadership_that_cannot_be_confirmed():
+    async with candidates("a") as (_, a):
+        await asyncio.sleep(4.1)
+        a.port.faults.fail(Transient("cut off"), times=4)
+        a.election.doubt()
+        await asyncio.sleep(0.01)
+        assert a.election.epoch_now is None
+        assert "cannot be asked" in a.lost[0][1]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from computegrid.clusters.doubt import Doubt
 from computegrid.clusters.errors import (
     Forbidden,
     Gone,
@@ -417,3 +419,74 @@ async def test_cancel_stops_at_once_even_while_a_call_hangs():
     async with reflecting(port, sink):
         await settled(1)
     assert now() - started <= 1.1
+
+
+async def _many(port: MemoryPort, count: int = 40) -> None:
+    for number in range(count):
+        port.store.create(PODS, pod(f"p{number:03}"), None)
+
+
+@virtual
+async def test_a_list_that_is_suddenly_empty_is_held_until_a_second_one_says_so_too():
+    port, sink = MemoryPort(), DictSink()
+    await _many(port)
+    async with reflecting(port, sink) as reflector:
+        await settled()
+        true = port.store.select
+        lies = [1]
+
+        def select(*args):
+            found = true(*args)
+            return replace(found, items=[]) if lies and lies.pop() else found
+
+        port.store.select = select
+        port.cut_watches(Gone("compacted"))
+        await settled()
+        assert (len(sink.names), reflector.counters.held) == (40, 1)
+        assert sink.replaced == 2  # the second list had all of them again
+
+
+@virtual
+async def test_a_true_loss_of_many_is_believed_by_the_second_list():
+    port, sink = MemoryPort(), DictSink()
+    await _many(port)
+    async with reflecting(port, sink) as reflector:
+        await settled()
+        port.faults.fail(Transient("gap"), verb="watch")
+        port.cut_watches(Transient("reset"))
+        for number in range(20):
+            port.store.delete(PODS, f"p{number:03}", "research")
+        port.store.compact()
+        while not reflector.counters.held:
+            assert len(sink.names) == 40
+            await asyncio.sleep(0.1)
+        assert len(sink.names) == 40
+        await settled()
+        assert (len(sink.names), reflector.counters.held) == (20, 1)
+
+
+@virtual
+async def test_what_a_resync_finds_gone_is_doubted_too_and_the_watch_goes_on():
+    port, sink = MemoryPort(), DictSink()
+    await _many(port)
+    async with reflecting(port, sink, resync_seconds=300) as reflector:
+        await settled()
+        port.faults.on_event = lambda *_: ()
+        for number in range(30):
+            port.store.delete(PODS, f"p{number:03}", "research")
+        await settled()
+        assert len(sink.names) == 40
+        await asyncio.sleep(320)
+        assert len(sink.names) == 10
+        assert reflector.counters.held == 1
+        assert set(reflector.counters.restarts) <= {"Ended", "Transient"}
+
+
+@pytest.mark.parametrize(
+    ("vanished", "known", "held"), [(19, 19, False), (6, 20, False), (7, 20, True), (20, 20, True)]
+)
+def test_what_is_much(vanished, known, held):
+    doubt = Doubt()
+    assert doubt.holds(vanished, known) is held
+    assert doubt.holds(vanished, known) is False  # the second one is believed
+    assert doubt.holds(vanished, known) is held

@@ -217,7 +217,8 @@ async def test_missing_rights_are_named_exactly_and_asked_for_again():
         await asyncio.sleep(70)
         assert west.ready
         reviews = [call for call in port.faults.calls if call.resource == str(ACCESS_REVIEWS)]
-        assert len(reviews) == 2 * len(REQUIRED)
+        in_namespaces = 2  # of what is denied everywhere: perhaps it is granted in kube-system, the only one
+        assert len(reviews) == 2 * len(REQUIRED) + in_namespaces
         await asyncio.sleep(600)
         assert len([call for call in port.faults.calls if call.resource == str(ACCESS_REVIEWS)]) == len(
             reviews

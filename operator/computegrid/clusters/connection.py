@@ -15,9 +15,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from computegrid.clusters.backoff import Backoff
+from computegrid.clusters.epochs import Enforcement, Stamping, enforce
 from computegrid.clusters.errors import Forbidden, Unauthorized, clean
 from computegrid.clusters.identity import Identities, IdentityError, read_uid
-from computegrid.clusters.port import NAMESPACES, NODES, PODS, ClusterPort, Resource, Transform
+from computegrid.clusters.optional import OptionalWatch
+from computegrid.clusters.port import (
+    NAMESPACES,
+    NODES,
+    PODS,
+    RESOURCE_SLICES,
+    ClusterPort,
+    Resource,
+    Transform,
+)
 from computegrid.clusters.reflector import RESYNC_SECONDS, Reflector
 from computegrid.clusters.rights import REQUIRED, Right, missing_rights
 from computegrid.clusters.sink import Sink
@@ -51,6 +61,8 @@ class Sinks:
     nodes: Sink
     pods: Sink
     namespaces: Sink | None = None
+    slices: Sink | None = None
+    """Of ResourceSlices, where the member serves them and lets us see them."""
     node_transform: Transform | None = None
     pod_transform: Transform | None = None
 
@@ -67,6 +79,10 @@ class Settings:
     """Between questions for rights that were missing."""
     resync_seconds: float = RESYNC_SECONDS
     required: tuple[Right, ...] = REQUIRED
+    epoch: Callable[[], int] | None = None
+    """Under which we write; None where writes of members say no epoch."""
+    on_ahead: Callable[[], None] = lambda: None
+    """Called when a member knows a higher epoch."""
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.SystemRandom)
@@ -89,6 +105,7 @@ class MemberConnection:
         self.port = port
         self.version = ""
         self.missing: tuple[Right, ...] = ()
+        self.enforcement: Enforcement | None = None
         self.last_error: Exception | None = None
         self._identities = identities
         self._settings = settings
@@ -98,6 +115,8 @@ class MemberConnection:
         self._started = settings.clock()
         self._last_answer = float("-inf")
         self._rights_checked = float("-inf")
+        self._epoch_checked = float("-inf")
+        self._stale_answers = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._title = clean(name, 63)
         self.reflectors = (
@@ -106,6 +125,10 @@ class MemberConnection:
             self._reflector(PODS, sinks.pods, sinks.pod_transform),
             *([self._reflector(NAMESPACES, sinks.namespaces, None)] if sinks.namespaces else []),
         )
+        self._slices = None
+        if sinks.slices is not None:
+            watch = self._reflector(RESOURCE_SLICES, sinks.slices, None)
+            self._slices = OptionalWatch(port, RESOURCE_SLICES, watch, name=self._title)
 
     @property
     def uid(self) -> str | None:
@@ -125,12 +148,20 @@ class MemberConnection:
     @property
     def ready(self) -> bool:
         """Whether new pods may be placed here: it answers, is known in full, and nothing is forbidden."""
-        return self._status.state is ConnectionState.REACHABLE and self.synced and not self.missing
+        ahead = self.enforcement is not None and self.enforcement.ahead
+        reachable = self._status.state is ConnectionState.REACHABLE
+        return reachable and self.synced and not self.missing and not ahead
 
     @property
     def last_contact(self) -> float:
         """When anything was heard of the member last, by the monotonic clock."""
         return max(self._last_answer, *(r.last_contact or float("-inf") for r in self.reflectors))
+
+    @property
+    def heard_at(self) -> float | None:
+        """The same in seconds since the epoch; None if nothing was ever heard."""
+        age = self._settings.clock() - self.last_contact
+        return None if age == float("inf") else self._settings.wall_clock() - age
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -151,6 +182,10 @@ class MemberConnection:
             answer = await self.port.version(timeout=self._settings.probe_timeout)
             self.version = clean(answer.get("gitVersion"), 64)
         self._last_answer = self._settings.clock()
+        # Before the lists: what an older leader may still write must not come after what we decide by.
+        await self._settle_epoch()
+        if self._status.state is ConnectionState.UNREACHABLE:
+            await self._stop_reflectors()  # their watches may hang in what the outage left behind
         self._start_reflectors()
         # What is missing keeps new work away, yet the member is there and its pods are seen.
         await self._check_rights()
@@ -165,6 +200,27 @@ class MemberConnection:
         """Is it the cluster that the name stands for? Asked before lists and watches count, too."""
         uid = await read_uid(self.port, timeout=self._settings.probe_timeout)
         self._identities.claim(self.name, uid)
+
+    async def _settle_epoch(self) -> None:
+        """At each arrival, after stale writes, and now and then while it is not enforced."""
+        if self._settings.epoch is None:
+            return
+        before = self.enforcement
+        refused = self.port.stale_answers if isinstance(self.port, Stamping) else 0
+        if before is not None and self._status.state is ConnectionState.REACHABLE:
+            age = self._settings.clock() - self._epoch_checked
+            due = not before.enforced and age >= self._settings.rights_seconds
+            if not due and refused == self._stale_answers:
+                return
+        self.enforcement = await enforce(
+            self.port, self._settings.epoch(), timeout=self._settings.probe_timeout
+        )
+        self._stale_answers = refused
+        self._epoch_checked = self._settings.clock()
+        if self.enforcement.ahead:
+            self._settings.on_ahead()
+        if before is not None and before != self.enforcement:
+            self._notify()
 
     async def _check_rights(self) -> None:
         """Ask at each arrival, and now and then while something is missing; a quiet member is not asked."""
@@ -229,6 +285,8 @@ class MemberConnection:
             task.cancel()
         self._tasks = [asyncio.create_task(reflector.run()) for reflector in self.reflectors]
         self._tasks.append(asyncio.create_task(self._announce_sync()))
+        if self._slices is not None:
+            self._tasks.append(asyncio.create_task(self._slices.run()))
 
     async def _announce_sync(self) -> None:
         for reflector in self.reflectors:

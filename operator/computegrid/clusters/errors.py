@@ -27,6 +27,8 @@ from typing import Any, Literal
 MESSAGE_LIMIT = 1024
 CAUSE_LIMIT = 256
 MAX_CAUSES = 16
+_STALE = "denied request: stale epoch "
+"""How the API server passes on what manifests/member/epoch-policy.yaml says of a write that came too late."""
 MAX_RETRY_AFTER = 30.0
 """Seconds; a server that asks for a year is not obeyed."""
 
@@ -127,6 +129,14 @@ class Forbidden(ClusterError):
         return "Rights" if " cannot " in text else "Policy"
 
 
+class StaleEpoch(ClusterError):
+    """403 by the policy of epochs: a leader with a higher epoch writes in this cluster."""
+
+
+class NotLeading(Transient):
+    """Nothing was sent: this process may not write, or not any more."""
+
+
 class Unauthorized(ClusterError):
     """401: the credentials are not, or no longer, known to the server."""
 
@@ -184,6 +194,8 @@ def error_from_status(code: int, status: object, *, retry_after: float | None = 
     body: Mapping[str, Any] = status if isinstance(status, dict) else {}
     kind = _class_of(code)
     message = clean(body.get("message")) or f"the API server answered {code}"
+    if kind is Forbidden and _STALE in message:
+        kind = StaleEpoch
     reason = clean(body.get("reason"), 64)
     causes = _causes_of(body)
     if issubclass(kind, Transient):

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+RENEWING: ContextVar[bool] = ContextVar("RENEWING", default=False)
+"""True while a token of the operator's own kubeconfig is made, for which it may name a program to run."""
 TOKEN_SECONDS = 60.0
 """A kubelet renews a token long before it ends; client-go reads the file once a minute too."""
 
@@ -123,6 +126,8 @@ class KubeconfigToken:
             return self._token
 
     def _renew(self, *, fresh: bool) -> str:
+        # Runs in a thread, with a context of its own.
+        RENEWING.set(True)
         if fresh:
             self._configuration = _load(self._path, self._context)
         return bearer_token(self._configuration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 from computegrid.clusters.credentials import Credentials
@@ -27,6 +27,7 @@ from computegrid.clusters.stream import LineSplitter, parse_event
 from computegrid.clusters.transport import (
     Limits,
     OnRequest,
+    Remaining,
     Request,
     Transport,
     dump,
@@ -49,7 +50,7 @@ def _query(**parameters: str | None) -> Query:
 class KubePort:
     """One API server. The port may be made outside an event loop and is then used in one only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what tells one port from another, each by its name
         self,
         credentials: Credentials,
         *,
@@ -57,9 +58,17 @@ class KubePort:
         limits: Limits | None = None,
         connections: int = 64,
         on_request: OnRequest | None = None,
+        remaining: Remaining | None = None,
+        on_stale: Callable[[], None] = lambda: None,
     ) -> None:
+        """`remaining` is asked before each write, `on_stale` called after one that a newer leader forbids."""
         self._transport = Transport(
-            credentials, limits=limits, connections=connections, on_request=on_request
+            credentials,
+            limits=limits,
+            connections=connections,
+            on_request=on_request,
+            remaining=remaining,
+            on_stale=on_stale,
         )
         self._limits = self._transport.limits
         self._manager: Query = (("fieldManager", field_manager),)
@@ -229,6 +238,32 @@ class KubePort:
         body = dump(delete_options(grace_seconds, propagation))
         request = Request("deletecollection", str(resource), "DELETE", resource.path(namespace), query, body)
         await self._transport.call(request, timeout=timeout, cap=self._limits.page_bytes)
+
+    @property
+    def stale_answers(self) -> int:
+        """How many writes were refused since a newer leader writes there."""
+        return self._transport.stale_answers
+
+    def stamp(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with every write from now on."""
+        self._transport.write_headers = headers
+
+    async def patch_as(  # noqa: PLR0913 -- one keyword for each part of the request
+        self,
+        headers: Mapping[str, str],
+        resource: Resource,
+        name: str,
+        body: Object,
+        *,
+        namespace: str,
+        dry_run: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Object:
+        """Merge-patch with these headers in place of the stamp; a dry run stores nothing."""
+        query = (*self._manager, ("dryRun", "All")) if dry_run else self._manager
+        path, kind = resource.path(namespace, name), _PATCH_TYPES["merge"]
+        request = Request("patch", str(resource), "PATCH", path, query, dump(body), kind, headers)
+        return await self._call(request, timeout)
 
     async def version(self, *, timeout: float = DEFAULT_TIMEOUT) -> Object:
         """GET /version."""

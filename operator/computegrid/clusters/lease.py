@@ -88,6 +88,7 @@ class LeaderElection:
         self._clock = clock
         self._wall_clock = wall_clock
         self._rng = rng or random.SystemRandom()
+        self._doubt = asyncio.Event()
         self._observed = _Observed()
         self._epoch: int | None = None
         self._renewed = float("-inf")
@@ -108,6 +109,13 @@ class LeaderElection:
     def holder(self) -> str:
         """Who leads, as far as was seen."""
         return holder_of(self._observed.lease)
+
+    def doubt(self) -> None:
+        """Ask the Lease at once: a member says that a newer leader writes there.
+
+        Members may lie, so the Lease decides; where it cannot be asked, the leadership ends.
+        """
+        self._doubt.set()
 
     async def run(self) -> None:
         """Try to lead, lead, and try again, until cancelled; then let go of the lease."""
@@ -193,15 +201,28 @@ class LeaderElection:
                 pause = self._times.renew_seconds - since
                 if pause <= 0:
                     pause = self._spread(self._times.retry_seconds) if self.last_error else 0.0
-                await asyncio.sleep(min(pause, remaining))
+                doubted = await self._pause(min(pause, remaining))
                 if self.remaining > 0 and not await self._renew():
                     reason = "someone else took the lease, or deleted it"
+                    break
+                if doubted and self.last_error is not None:
+                    reason = "a member knows a newer leader, and the lease cannot be asked"
                     break
         except asyncio.CancelledError:
             reason = "stopped"
             raise
         finally:
             self._lose(reason)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait so long, or until the leadership is in doubt; whether it is."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._doubt.wait()
+        except TimeoutError:
+            return False
+        self._doubt.clear()
+        return True
 
     async def _renew(self) -> bool:
         """One attempt; False when the lease is certainly no longer ours."""

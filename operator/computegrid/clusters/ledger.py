@@ -53,6 +53,10 @@ class Ledger:
         self._live.pop(key, None)
         self._graves[key] = version
 
+    def missing_in(self, items: list[Object]) -> int:
+        """How many that are there a list does not show."""
+        return len(self._live.keys() - {key_of(item) for item in items})
+
     def reset(self, live: dict[str, int]) -> None:
         """A full list replaced everything."""
         self._live = live

@@ -28,6 +28,10 @@ class Mirror:
     def __len__(self) -> int:
         return len(self._ledger)
 
+    def vanished(self, items: Objects) -> int:
+        """How many of the objects that the sink holds a full list does not show."""
+        return self._ledger.missing_in(items)
+
     def replace(self, items: Objects) -> None:
         """A full list, already transformed, takes the place of everything."""
         versions, objects, nameless = Ledger.latest(items)

@@ -67,7 +67,9 @@ SECRETS = Resource("", "v1", "secrets", namespaced=True)
 CONFIG_MAPS = Resource("", "v1", "configmaps", namespaced=True)
 NAMESPACES = Resource("", "v1", "namespaces", namespaced=False)
 EVENTS = Resource("", "v1", "events", namespaced=True)
+RESOURCE_SLICES = Resource("resource.k8s.io", "v1", "resourceslices", namespaced=False)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", namespaced=True)
+SELF_REVIEWS = Resource("authentication.k8s.io", "v1", "selfsubjectreviews", namespaced=False)
 ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False)
 
 

@@ -5,7 +5,8 @@ other in one task, so that a list can never undo an event that came while it was
 list takes the place between two watches, which end every few minutes anyway.
 
 What the sink holds is only ever replaced by a complete list. While a cluster does not answer, the sink keeps
-what it has: unknown is not empty. Judging a list from which much has vanished is the business of the sink.
+what it has: unknown is not empty. A list from which much has vanished is believed when a second one says the
+same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from computegrid.clusters.backoff import Backoff
+from computegrid.clusters.doubt import Doubt
 from computegrid.clusters.errors import (
     ClusterError,
     Gone,
@@ -53,6 +55,8 @@ RETRY_SECONDS = 10.0
 """Between attempts at a list that can wait."""
 REWINDS = 3
 """So many lists in a row that are older than what is known mean that the cluster was restored."""
+CONFIRM_SECONDS = 2.0
+"""Before a list from which much has vanished is asked for again."""
 WATCH_FAILURES = 3
 """After so many refusals the version itself may be the trouble, and only a list gives another."""
 
@@ -102,6 +106,7 @@ class Reflector:
         self._next_list = 0.0
         self._watch_started = float("-inf")
         self._rewinds = 0
+        self._doubt = Doubt()
         self._failures = 0
 
     @property
@@ -158,6 +163,7 @@ class Reflector:
             transform=self._mirror.transform,
         )
         self._refuse_rewind(result.resource_version)
+        self._doubt_loss(self._mirror.vanished(result.items))
         if self._verify is not None:
             await self._verify()
         self._mirror.replace(result.items)
@@ -165,7 +171,7 @@ class Reflector:
         self._highest = number_of(result.resource_version)
         self._failures = 0
         self.counters.lists += 1
-        spread = self._rng.uniform(1 - RESYNC_JITTER, 1 + RESYNC_JITTER)
+        spread = self._rng.uniform(1 - RESYNC_JITTER, 1.0)
         self._next_list = self._clock() + self._resync_seconds * spread
         self._heard()
         self._synced.set()
@@ -182,6 +188,14 @@ class Reflector:
             problem = f"the list is of version {version}, older than {self._highest}"
             raise Transient(problem, retry_after=RETRY_SECONDS)
         self._rewinds = 0
+
+    def _doubt_loss(self, vanished: int) -> None:
+        """A list from which much has vanished is held back, once: a confused server may have made it."""
+        if not self._doubt.holds(vanished, len(self._mirror)):
+            return
+        self.counters.held += 1
+        problem = f"{vanished} of {len(self._mirror)} are gone from the list; another one must say so too"
+        raise Transient(problem, retry_after=CONFIRM_SECONDS)
 
     async def _watch(self) -> None:
         assert self._version is not None

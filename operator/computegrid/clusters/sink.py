@@ -32,5 +32,7 @@ class ReflectorCounters:
     """By the class of the error; `Ended` for a watch that was closed in good order."""
     stale: int = 0
     """Events older than what was known, and lists likewise."""
+    held: int = 0
+    """Lists from which so much had vanished that another one was asked for first."""
     malformed: int = 0
     sink_errors: int = 0

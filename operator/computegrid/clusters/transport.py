@@ -8,7 +8,7 @@ with its models: that client, by now a part of the `kubernetes` package, costs f
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,8 @@ from computegrid.clusters.errors import (
     ClusterError,
     Invalid,
     Malformed,
+    NotLeading,
+    StaleEpoch,
     Transient,
     error_from_status,
     parse_retry_after,
@@ -31,6 +33,9 @@ from computegrid.clusters.errors import (
 
 OnRequest = Callable[[str, str, int, float], None]
 """Called after each request: verb, resource, status code (0 for no answer), seconds."""
+
+Remaining = Callable[[], float]
+"""Seconds for which this process may certainly write; 0 when it may not."""
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 75.0
@@ -61,6 +66,13 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     content_type: str = "application/json"
+    headers: Mapping[str, str] | None = None
+    """In place of those that the transport adds to every write."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change anything."""
+        return self.method != "GET"
 
 
 class Transport:
@@ -73,7 +85,14 @@ class Transport:
         limits: Limits | None = None,
         connections: int = 64,
         on_request: OnRequest | None = None,
+        remaining: Remaining | None = None,
+        on_stale: Callable[[], None] = lambda: None,
     ) -> None:
+        """Without `remaining` it may always write; `on_stale` is called when a write was of an old epoch."""
+        self.write_headers: Mapping[str, str] = {}
+        self.stale_answers = 0
+        self._remaining = remaining
+        self._on_stale = on_stale
         self.limits = limits or Limits()
         self._credentials = credentials
         self._base = credentials.server.rstrip("/")
@@ -97,6 +116,9 @@ class Transport:
         self._check_open()
         if self._calls is None:
             self._calls = self._session(self._connections)
+        if request.writes and self._remaining is not None:
+            # An answer after the end of the leadership would be of no use, and the write perhaps a wrong one.
+            timeout = min(timeout, self._remaining()) or timeout  # 0: nothing will be sent
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS, sock_read=timeout)
         async with self._answer(self._calls, request, limit) as response:
             return await _read(response, cap)
@@ -146,6 +168,11 @@ class Transport:
                 if code >= 300:
                     raise await _refusal(response, self.limits.object_bytes)
                 yield response
+        except StaleEpoch:
+            if request.headers is None:
+                self.stale_answers += 1
+                self._on_stale()
+            raise
         except TimeoutError as error:
             raise Transient(f"{request.verb} {request.resource}: no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -171,11 +198,15 @@ class Transport:
         url = f"{self._base}{request.path}"
         if request.query:
             url = f"{url}?{urlencode(request.query)}"
+        headers = await self._headers(request, fresh=fresh)
+        # The last moment: a process that was paused finds here that its leadership is over.
+        if request.writes and self._remaining is not None and self._remaining() <= 0:
+            raise NotLeading(f"{request.verb} {request.resource}: not sent, this process does not lead")
         return await session.request(
             request.method,
             URL(url, encoded=True),
             data=request.body,
-            headers=await self._headers(request, fresh=fresh),
+            headers=headers,
             timeout=limit,
             allow_redirects=False,
             server_hostname=self._credentials.tls_server_name,
@@ -187,6 +218,8 @@ class Transport:
         token = self._credentials.token if source is None else await source(fresh=fresh)
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        if request.writes:
+            headers.update(self.write_headers if request.headers is None else request.headers)
         return headers
 
 
