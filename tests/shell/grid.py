@@ -11,11 +11,12 @@ from computegrid.clusters.memory import MemoryPort
 from computegrid.clusters.memory_store import MemoryStore
 from computegrid.clusters.port import NAMESPACES, NODES, PODS, SERVICES, Resource
 from computegrid.core.policy import Policy
-from computegrid.metrics import Metrics
+from computegrid.metrics.counters import Metrics
 from computegrid.shell.access import ACCELERATORS, AIJOBS, KINDS, MEMBER_CLUSTERS, POOLS, QUEUES, Access
 from computegrid.shell.batcher import Batcher
 from computegrid.shell.events import Recorder
-from computegrid.shell.jobs import Grid, Jobs
+from computegrid.shell.grid import Grid
+from computegrid.shell.jobs import Jobs
 from computegrid.shell.loop import Loop
 from computegrid.shell.orphans import Orphans
 from computegrid.shell.sinks import KindSink, member_sinks

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
-from computegrid import metrics as metrics_module
+import computegrid
 from computegrid.api.labels import FINALIZER
 from computegrid.cli import main as cli
 from computegrid.clusters.errors import Invalid, Transient
 from computegrid.clusters.memory import MemoryPort
 from computegrid.clusters.memory_store import MemoryStore
 from computegrid.clusters.port import NAMESPACES, SECRETS
-from computegrid.metrics import (
-    JOB_STATES,
-    Metrics,
-    Reading,
-    StateCollector,
-    reference,
-    state_of,
-    waiting_reason,
-)
+from computegrid.metrics.counters import Metrics
+from computegrid.metrics.gauges import JOB_STATES, Reading, StateCollector, state_of, waiting_reason
+from computegrid.metrics.reference import reference
 from computegrid.reasons import Reason
 from computegrid.shell import handlers, http, report
 from computegrid.shell.access import AIJOBS, KINDS, PRIORITY_CLASSES, QUEUES
@@ -175,6 +172,9 @@ def test_state_is_counted_when_it_is_scraped():
         8,
     ]
     assert value("computegrid_cluster_up", cluster="west-1") == 1
+    assert value("computegrid_member_token_expiry_timestamp_seconds", cluster="west-1") is None
+    tables.clusters.by_name["west-1"].status["tokenExpirationTime"] = "2027-01-15T08:00:00Z"
+    assert value("computegrid_member_token_expiry_timestamp_seconds", cluster="west-1") == 1_800_000_000
     assert value("computegrid_watch_age_seconds", cluster="west-1", resource="pods") == 2.5
     tables.delete_job("uid-waits")
     assert value("computegrid_jobs", queue="research", pool="", state="pending") is None
@@ -264,13 +264,13 @@ def test_no_label_grows_with_jobs_pods_or_users():
         "verb",
         "code",
     }
-    bounded |= {"step", "result", "kind", "-"}
+    bounded |= {"step", "result", "kind", "source", "-"}
     listed = {name for line in text.splitlines()[6:] for name in line.split("|")[3].strip().split(", ")}
     assert listed <= bounded
 
 
 def test_the_reference_in_docs_is_that_of_the_code():
-    path = Path(metrics_module.__file__).parents[2] / "docs" / "metrics.md"
+    path = Path(computegrid.__file__).parents[2] / "docs" / "metrics.md"
     assert path.read_text(encoding="utf-8") == reference()
 
 
@@ -356,14 +356,15 @@ async def test_nothing_is_known_before_every_kind_was_listed():
     port, tables = MemoryPort(MemoryStore("hub")), Tables()
     port.store.create(QUEUES, queue(), None)
     port.store.create(SECRETS, {"metadata": {"name": "s", "namespace": "grid"}}, None)
-    port.faults.fail(Transient("away"), verb="list", resource=AIJOBS, times=2)
+    port.faults.fail(Transient("away"), verb="list", resource=AIJOBS, times=1000)
     hub = hub_of(port, tables)
     assert len(hub.problems()[0].split(", ")) == len(KINDS) + 2
     async with running(hub):
         await asyncio.sleep(0.5)
         assert (hub.synced, list(tables.queues.by_name)) == (False, ["research"])
         assert hub.problems() == ["not listed yet: AIJob (away)"]
-        await asyncio.sleep(3)
+        port.faults.heal()
+        await asyncio.sleep(31)
         assert (hub.synced, hub.problems()) == (True, [])
 
 
@@ -421,3 +422,76 @@ async def test_events_are_posted_beside_the_work_and_dropped_rather_than_waited_
     assert (recorder.dropped, len(written[0]["message"]), written[0]["reason"]) == (501, 1000, "NodeLost")
     recorder.post({"kind": "ComputePool", "name": "p"}, "Normal", Reason.READY, "")
     assert recorder._queue.get_nowait()[0] == "default"
+
+
+@virtual
+async def test_a_hub_that_suddenly_shows_no_jobs_must_say_so_twice():
+    port, tables = MemoryPort(MemoryStore("hub")), Tables()
+    for number in range(30):
+        port.store.create(AIJOBS, aijob(f"job-{number}"), "research")
+    hub = hub_of(port, tables)
+    async with running(hub):
+        await asyncio.sleep(1)
+        true = port.store.select
+        lies = [1]
+
+        def select(resource, *args):
+            found = true(resource, *args)
+            return replace(found, items=[]) if resource == AIJOBS and lies and lies.pop() else found
+
+        port.store.select = select
+        await asyncio.sleep(301)
+        assert not lies
+        assert len(tables.jobs) == 30
+        assert "30 of 30 are gone" in str(hub.last_error)
+        await asyncio.sleep(35)
+        assert len(tables.jobs) == 30
+        port.store.select = lambda resource, *args: (
+            replace(true(resource, *args), items=[]) if resource == AIJOBS else true(resource, *args)
+        )
+        await asyncio.sleep(340)
+        assert tables.jobs == {}
+
+
+# -- the wall
+
+WALL = """
+import os, subprocess, sys, threading
+from computegrid.clusters.hub import RENEWING
+from computegrid.shell.wall import ProgramRefusedError, raise_wall
+
+ways = {
+    "Popen": lambda: subprocess.run(["true"]),
+    "system": lambda: os.system("true"),
+    "posix_spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "spawn": lambda: os.spawnv(os.P_WAIT, "/bin/true", ["true"]),
+    "popen": lambda: os.popen("true").read(),
+    "fork": lambda: os.fork() or os._exit(0),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+}
+subprocess.run(["true"], check=True)
+raise_wall()
+raise_wall()
+for name, way in ways.items():
+    try:
+        way()
+    except ProgramRefusedError:
+        print(name)
+thread = threading.Thread(target=lambda: (RENEWING.set(True), subprocess.run(["true"], check=True)))
+thread.start()
+thread.join()
+"""
+
+
+def test_behind_the_wall_no_program_is_started_but_that_of_the_hubs_own_kubeconfig():
+    root = Path(__file__).parents[2] / "operator"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WALL],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.stdout.split() == ["Popen", "system", "posix_spawn", "spawn", "popen", "fork", "exec"]
+    assert done.stderr == ""

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -14,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from computegrid.core.archive import decisions_json, load
 from computegrid.core.schedule import schedule
-from computegrid.metrics import Metrics
+from computegrid.metrics.counters import Metrics
 from computegrid.shell import http
 from computegrid.shell.access import AIJOBS, QUEUES
 from computegrid.shell.questions import LARGEST_BODY, Desk, Questions
@@ -64,7 +65,8 @@ async def test_pools_say_what_they_have_and_what_is_free():
         await asked.world.running()
         (pool,) = (await asked.get("/v1/pools"))["pools"]
         assert pool["name"] == "pool-west-1"
-        assert pool["devices"] == {"capacity": 16, "allocatable": 16, "used": 2, "free": 14, "wholeNodes": 8}
+        counts = {"capacity": 16, "allocatable": 16, "used": 2, "free": 14, "quarantined": 0}
+        assert pool["devices"] == counts | {"wholeNodes": 8}
         assert (pool["accelerator"], pool["nodes"]) == (H100, {"total": 2, "ready": 2})
 
 
@@ -136,6 +138,19 @@ async def test_why_a_job_waits_with_its_place_in_the_queue():
         assert found["position"] == {"queue": 2, "grid": 2}
         assert [each["pool"] for each in found["candidates"]] == ["pool-west-1"]
         assert (await asked.get("/v1/jobs/research/first"))["standing"] == "Running"
+
+
+async def test_what_a_running_job_was_compared_by_outlives_a_restart():
+    async with Asked() as asked:
+        world = asked.world
+        world.submit(sets=[pod_set(replicas=2)])
+        await world.running()
+        (before,) = (await asked.get("/v1/jobs/research/job"))["candidates"]
+        world.row().placement = replace(world.row().placement, candidates=())  # as a restart reads it
+        (after,) = (await asked.get("/v1/jobs/research/job"))["candidates"]
+        assert after == before
+        assert after["reason"] == "Chosen"
+        assert {"carbon", "opened"} <= {term["name"] for term in after["terms"]}
 
 
 async def test_jobs_that_neither_wait_nor_run_are_told_by_their_status():

@@ -19,6 +19,7 @@ from computegrid.reasons import Reason
 from computegrid.shell.access import ACCELERATORS, KINDS, MEMBER_CLUSTERS, POOLS, QUEUES, Access
 from computegrid.shell.sinks import KindSink
 from computegrid.shell.supply import Supply
+from computegrid.state.conditions import timestamp
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
 from computegrid.state.queues import queue_verdict
@@ -77,6 +78,9 @@ class World:
             clock=lambda: self.now,
             wake_at=lambda when: self.wakes.append(when or 0),
         )
+
+    def epoch(self, _name: str) -> None:
+        return None
 
     def verdict(self, name: str) -> Any:
         return self.verdicts[name]
@@ -149,7 +153,8 @@ async def test_the_numbers_of_a_pool_and_of_a_member():
         "reserved": 0,
         "quarantined": 0,
     }
-    assert (status["nodes"], status["largestGangDevices"]) == ({"total": 3, "ready": 2}, 8)
+    assert status["nodes"] == {"total": 3, "ready": 2, "quarantined": 0}
+    assert status["largestGangDevices"] == 8
     assert status["peakPetaflops"] == "15.824"
     found = world.status("MemberCluster")
     assert (found["nodes"], found["clusterUID"]) == ({"total": 3, "ready": 2}, "uid-of-west-1")
@@ -297,3 +302,46 @@ def test_whether_a_queue_admits(queues, reason):
         tables.queues.upsert(raw)
     ready, found, _ = queue_verdict(tables.queues.by_name["a"], tables)
     assert (ready, found) == (reason is Reason.READY, reason)
+
+
+@virtual
+async def test_a_pool_names_its_suspects_and_says_so_once():
+    world = World()
+    await world.look()
+    for number in range(3):
+        lost = Reason.NODE_LOST, "node n0 is not Ready for 5 s"
+        world.tables.health.fail(("west-1", "n0"), *lost, job="", now=world.now + number * 100)
+    world.tables.health.settle(world.now + 200)
+    world.tables.nodes.dirty |= world.tables.health.changed
+    await world.look(after=PERIOD + 200)
+    status = world.status("ComputePool")
+    assert status["nodes"] == {"total": 2, "ready": 1, "quarantined": 1}
+    assert (status["devices"]["quarantined"], status["devices"]["free"]) == (8, 8)
+    (suspect,) = status["suspectNodes"]
+    assert (suspect["name"], suspect["failures"], suspect["reason"]) == ("n0", 3, "NodeLost")
+    assert suspect["quarantinedUntil"] > suspect["lastFailureTime"]
+    assert status["reliability"]["failuresPerMillionDeviceHours"] > 20
+    assert ComputePoolStatus.parse_strictly(status).suspect_nodes[0].name == "n0"
+    assert await world.look(after=86_400) == []
+
+
+@pytest.mark.parametrize(
+    ("opens", "condition", "words"),
+    [
+        (60, ("True", "Ready"), "; closes for maintenance at 20"),
+        (-60, ("False", "Maintenance"), "closed for maintenance until 20"),
+        (-7200, ("True", "Ready"), "16 devices"),
+    ],
+)
+@virtual
+async def test_a_pool_says_when_it_is_closed(opens, condition, words):
+    world = World()
+    raw = world.hub.store.get(POOLS, "pool-1", None)
+    window = {"startTime": timestamp(world.now + opens), "durationSeconds": 3600, "reason": "firmware"}
+    changed = raw | {"spec": raw["spec"] | {"maintenanceWindows": [window]}}
+    world.hub.store.update(POOLS, changed, status=False)
+    world.see()
+    await world.look()
+    (ready,) = [c for c in world.status("ComputePool")["conditions"] if c["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == condition
+    assert words in ready["message"]

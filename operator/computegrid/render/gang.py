@@ -41,6 +41,10 @@ class Identity:
     """uid of the hub's kube-system namespace."""
     queue: str = ""
     """Queue of the job, where its namespace is bound to another than the one it names."""
+    failover: bool = False
+    """Whether the guard of the cluster stops the pods when the cluster is lost."""
+    part: tuple[int, int] | None = None
+    """Number of the part, from 0, and of parts, where the job is a part of another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,8 @@ class Gang:
             spec["runtimeClassName"] = pool.runtime_class
         own = self._identity_labels() | {labels.POD_SET: placed.name, labels.QUEUE: self._queue}
         own[labels.POOL] = placed.pool
+        if self.identity.failover:
+            own[labels.ON_CLUSTER_LOST] = "Failover"
         metadata = template.get("metadata") or {}
         annotations = {**metadata.get("annotations", {}), labels.EPOCH: str(self.identity.epoch)}
         return {
@@ -224,6 +230,7 @@ class Gang:
         1 where it has whole ones. An elastic job gets the fewest pods that its pod set goes on with.
         """
         declared = next(p for p in self.job.spec.pod_sets if p.name == placed.name)
+        checkpoint = self.job.spec.checkpoint
         values = {
             "JOB_NAME": self.name,
             "QUEUE": self._queue,
@@ -232,7 +239,7 @@ class Gang:
             "ACCELERATOR": placed.accelerator or "",
             "DEVICES_PER_POD": str(placed.devices),
             "ATTEMPT": str(self.identity.attempt),
-            "RESUME": "true" if self.identity.attempt else "false",
+            "RESUME": "true" if self.identity.attempt and checkpoint is not None else "false",
         }
         if placed.devices or placed.slots:
             share = Fraction(placed.slots, per_device) if placed.slots else 1
@@ -240,7 +247,8 @@ class Gang:
         if declared.min_replicas is not None and declared.min_replicas < declared.replicas:
             values["MIN_POD_SET_SIZE"] = str(declared.min_replicas)
             values["MAX_POD_SET_SIZE"] = str(declared.replicas)
-        checkpoint = self.job.spec.checkpoint
+        if self.identity.part is not None:
+            values["PART"], values["PARTS"] = map(str, self.identity.part)
         if checkpoint is not None:
             values["CHECKPOINT_PATH"] = checkpoint.path
         return [{"name": labels.ENV_PREFIX + name, "value": value} for name, value in values.items()]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from computegrid.api.quantity import decimal
 from computegrid.core.policy import Policy
 from computegrid.core.questions.defragmentation import proposals
 from computegrid.core.queues.footprint import footprint_of_placement
@@ -56,6 +57,29 @@ def _pool(devices: PoolDevices, pool: Pool | None) -> dict[str, Any]:
         "queues": sorted(pool.queues) if pool and pool.queues is not None else None,
         "levels": list(pool.levels) if pool else [],
     }
+
+
+def candidates_of_status(row: JobRow) -> list[dict[str, Any]]:
+    """Return the places that were considered for a job when it was given its own, as its status has them."""
+    return [
+        {
+            "cluster": each["clusterName"],
+            "pool": each["poolName"],
+            "alternative": None,
+            "reason": each.get("reason") or "",
+            "message": each.get("message") or "",
+            "scoreMilli": _milli(each["score"]) if each.get("score") else None,
+            "terms": [
+                {"name": term["term"], "milli": _milli(term["value"]), "unit": term.get("unit") or ""}
+                for term in each.get("scores") or ()
+            ],
+        }
+        for each in (row.status.get("placement") or {}).get("candidates") or ()
+    ]
+
+
+def _milli(value: str) -> int:
+    return round(decimal(value) * 1_000)
 
 
 def queues(snapshot: Snapshot, now: float, policy: Policy) -> list[dict[str, Any]]:
@@ -162,7 +186,8 @@ def of_status(row: JobRow) -> dict[str, Any]:
         standing = "Suspended"
     else:
         standing = "Refused" if find(row.status, ConditionType.STALLED) else "Waits"
-    return _unplaced(row, standing, ready.get("reason", Reason.QUEUED), ready.get("message", ""))
+    told = _unplaced(row, standing, ready.get("reason", Reason.QUEUED), ready.get("message", ""))
+    return told | {"candidates": candidates_of_status(row)}
 
 
 def _unplaced(row: JobRow, standing: str, reason: str, message: str) -> dict[str, Any]:

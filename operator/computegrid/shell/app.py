@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from computegrid.shell import handlers, http, logs
 from computegrid.shell.assembly import Operator
 from computegrid.shell.questions import Desk, Questions
 from computegrid.shell.settings import Settings
+from computegrid.shell.wall import raise_wall
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ async def serve(settings: Settings, credentials: Credentials) -> int:
         routes=questions.routes(),
     )
     runner, port = await http.serve(application, settings.http_host, settings.http_port)
+    raise_wall()
     logger.info("computegrid %s serves metrics and probes on port %d", __version__, port)
     lag = asyncio.create_task(_measure_lag(operator))
     try:
@@ -133,6 +136,7 @@ class Leadership:
         """Take part; without an election the leadership is there at once."""
         settings = self._settings
         if not settings.leader_election:
+            self._operator.remaining = lambda: math.inf
             self._started(0)
             return
         self._port = KubePort(self._credentials, connections=2)
@@ -145,7 +149,10 @@ class Leadership:
             on_lost=self._deposed,
             times=LeaseTimes(deadline_seconds=_DEADLINE_SECONDS),
         )
-        self._task = asyncio.create_task(self._election.run())
+        election = self._election
+        self._operator.remaining = lambda: election.remaining
+        self._operator.doubt = election.doubt
+        self._task = asyncio.create_task(election.run())
 
     async def release(self) -> None:
         """Let the next one in at once. Whoever calls has stopped writing."""

@@ -13,19 +13,26 @@ from computegrid.clusters.connection import MemberConnection
 from computegrid.clusters.connection import Settings as ConnectionSettings
 from computegrid.clusters.credentials import Credentials
 from computegrid.clusters.kube import KubePort
+from computegrid.clusters.lease import boot_clock
 from computegrid.clusters.reflector import Reflector
 from computegrid.clusters.registry import Registry
-from computegrid.metrics import Metrics, Reading, StateCollector
+from computegrid.metrics.counters import Metrics
+from computegrid.metrics.gauges import Reading, StateCollector
 from computegrid.shell import answers
 from computegrid.shell.access import Access
 from computegrid.shell.batcher import Batcher
+from computegrid.shell.carbon import Carbon, Sources
+from computegrid.shell.contact import Contacts
 from computegrid.shell.events import Recorder
+from computegrid.shell.fences import Fences, guard_written
+from computegrid.shell.grid import Grid
 from computegrid.shell.hub import Hub
-from computegrid.shell.jobs import Grid, Jobs
+from computegrid.shell.jobs import Jobs
 from computegrid.shell.loop import Loop
 from computegrid.shell.members import Members
 from computegrid.shell.orphans import Orphans
-from computegrid.shell.settings import Settings, policy_of
+from computegrid.shell.profiles import Profiles
+from computegrid.shell.settings import Settings, health_policy_of, policy_of
 from computegrid.shell.sinks import member_sinks
 from computegrid.shell.supply import Supply
 from computegrid.state.tables import Tables
@@ -35,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
 _SICK_SECONDS = 60.0
+_PROBE_SECONDS = 10.0
+"""Between two questions whether a member is there, at most."""
 
 
 class Operator:
@@ -43,8 +52,12 @@ class Operator:
     def __init__(self, settings: Settings, credentials: Credentials) -> None:
         self.metrics = Metrics()
         self._settings = settings
+        self.remaining: Callable[[], float] = lambda: 0.0
+        """Seconds for which this process may write for certain; asked before each write."""
+        self.doubt: Callable[[], None] = lambda: None
+        """Called when a member says that a newer leader writes there."""
         self.hub_port = self._dial("hub", credentials)
-        self.tables = Tables()
+        self.tables = Tables(health_policy_of(settings))
         self.view = View(self.tables, half_life_seconds=policy_of(settings).half_life_seconds)
         self._batcher = Batcher(
             idle=settings.batch_idle_milliseconds / 1000,
@@ -79,6 +92,49 @@ class Operator:
             resync_seconds=settings.resync_seconds,
             touch=self._batcher.mark,
         )
+        self.carbon = Carbon(
+            self.hub_port,
+            self.tables.forecasts,
+            Sources(
+                namespace=settings.namespace,
+                config_map=settings.carbon_config_map,
+                url=settings.carbon_prometheus_url,
+                query=settings.carbon_prometheus_query,
+                period_seconds=settings.carbon_prometheus_seconds,
+            ),
+            recorder=self.recorder,
+            metrics=self.metrics,
+            resync_seconds=settings.resync_seconds,
+            clock=time.time,
+            touch=self._batcher.mark,
+        )
+        self.contacts = Contacts(
+            ports=self.members.distant,
+            held_back=lambda name: self.fences.holds(name),  # noqa: PLW0108 - made below
+            written=self._guard_written,
+            changed=self._batcher.mark,
+            namespace=settings.namespace,
+            period=settings.guard_renew_seconds,
+            clock=boot_clock,
+            wall_clock=time.time,
+        )
+        self.fences = Fences(
+            self.tables,
+            self.members,
+            guards=self.contacts,
+            clock=boot_clock,
+            wall_clock=time.time,
+            wake_at=self._wake_at,
+        )
+        self.profiles = Profiles(
+            self.hub_port,
+            self.tables,
+            self.members.secrets,
+            self.recorder,
+            namespace=settings.namespace,
+            resync_seconds=settings.resync_seconds,
+            ready=lambda: self.hub.synced,
+        )
         self._orphans = Orphans(self.tables, access, wake_at=self._wake_at)
         self.jobs = Jobs(self.grid)
         self.loop = Loop(
@@ -94,7 +150,9 @@ class Operator:
                 period=settings.status_period_seconds,
                 clock=time.time,
                 wake_at=self._wake_at,
+                fences=self.fences,
             ),
+            fences=self.fences,
             orphans=self._orphans,
             batcher=self._batcher,
             ready=lambda: self.hub.synced and self.members.settled(),
@@ -116,13 +174,17 @@ class Operator:
 
     async def start(self) -> None:
         """Start to watch and to work."""
-        self.grid.origin = self._orphans.origin = await self.hub.identity()
+        self.grid.origin = self._orphans.origin = self.contacts.origin = await self.hub.identity()
+        self.fences.start()
         self._tasks = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("hub", self.hub.run()),
                 ("loop", self.loop.run()),
                 ("events", self.recorder.run()),
+                ("carbon", self.carbon.run()),
+                ("contacts", self.contacts.run()),
+                *([("profiles", self.profiles.run())] if self._settings.cluster_profiles else ()),
             )
         ]
         logger.info("working under epoch %d", self.grid.epoch)
@@ -177,6 +239,8 @@ class Operator:
             credentials,
             connections=self._settings.api_concurrency * 2,
             on_request=partial(self.metrics.request, name),
+            remaining=lambda: self.remaining(),  # noqa: PLW0108 - set later
+            on_stale=lambda: self.doubt(),  # noqa: PLW0108 - set later
         )
 
     def _registry(self, on_change: Callable[[MemberConnection], None]) -> Registry:
@@ -187,8 +251,16 @@ class Operator:
             settings=ConnectionSettings(
                 resync_seconds=self._settings.resync_seconds,
                 probe_timeout=self._settings.member_connect_seconds,
+                probe_seconds=min(_PROBE_SECONDS, self._settings.member_lost_seconds / 3),
+                lost_seconds=self._settings.member_lost_seconds,
+                epoch=lambda: self.grid.epoch,
+                on_ahead=lambda: self.doubt(),  # noqa: PLW0108 - set later
             ),
         )
+
+    def _guard_written(self, name: str) -> int | None:
+        record = self.tables.clusters.by_name.get(name)
+        return None if record is None else guard_written(record)
 
     def _queues(self) -> list[dict[str, Any]]:
         now = time.time()

@@ -10,11 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from computegrid.core.decisions import Decisions, Eviction, Placement, Resize, Unschedulable
-from computegrid.metrics import pool_of
+from computegrid.core.decisions import Decisions, Eviction, Placement, Replacement, Resize, Unschedulable
+from computegrid.metrics.gauges import pool_of
 from computegrid.reasons import Reason
 from computegrid.shell import report
-from computegrid.shell.jobs import Grid, Jobs
+from computegrid.shell.grid import Grid
+from computegrid.shell.jobs import Jobs
+from computegrid.shell.losses import give_nodes
+from computegrid.shell.maintenance import Maintenance
+from computegrid.shell.placed import describe
 from computegrid.state.demand import JobRow
 
 _REPEAT_SECONDS = 60.0
@@ -39,6 +43,7 @@ class Carrier:
     def __init__(self, grid: Grid, jobs: Jobs) -> None:
         self._grid = grid
         self._jobs = jobs
+        self._maintenance = Maintenance(grid, tell=jobs.event, end=self._end)
         self._waiting: dict[str, Unschedulable] = {}
         self._starts: dict[str, float] = {}
         self._told: dict[str, _Told] = {}
@@ -49,9 +54,13 @@ class Carrier:
         for eviction in decisions.evictions:
             self._evict(eviction, now)
         skipped = [each for each in decisions.resizes if not self._resize(each, now)]
+        skipped_losses = [each for each in decisions.replacements if not self._replace(each, now)]
         late = [each for each in decisions.placements if not self._place(each, now)]
         self._starts = {each.job: each.start for each in decisions.reservations if each.foretold}
         self._waiting = {each.job: each for each in decisions.unschedulable}
+        for each in decisions.unschedulable:
+            if each.reason is Reason.PUT_OFF and each.retry_at is not None:
+                self._starts[each.job] = each.retry_at
         self._told = {uid: told for uid, told in self._told.items() if uid in self._waiting}
         self.explain(self._waiting, now)
         self._tell_beneficiaries(decisions)
@@ -59,8 +68,9 @@ class Carrier:
         metrics.decisions.labels("unschedulable").inc(len(decisions.unschedulable))
         metrics.decisions.labels("evicted").inc(len(decisions.evictions))
         metrics.decisions.labels("resized").inc(len(decisions.resizes))
+        metrics.decisions.labels("replaced").inc(len(decisions.replacements) - len(skipped_losses))
         metrics.reservations.set(len(decisions.reservations))
-        return not (skipped or late)
+        return not (skipped or skipped_losses or late)
 
     def explain(self, uids: Iterable[str], now: float) -> None:
         """Say of these jobs why they wait, by the last decisions."""
@@ -69,7 +79,8 @@ class Carrier:
                 self._explain(self._waiting[uid], now)
 
     def drain(self, now: float) -> None:
-        """Evict the jobs of queues that are drained."""
+        """Evict the jobs of queues that are drained, and of pools that close for maintenance."""
+        self._maintenance.look(now)
         tables = self._grid.tables
         stops = {name: tables.tree.stopped_by(name) for name in tables.queues.by_name}
         drained = {name: stop[0] for name, stop in stops.items() if stop and stop[1] == "HoldAndDrain"}
@@ -97,6 +108,7 @@ class Carrier:
         row.admitted_at = row.progress_at = now
         row.resized_at = None
         row.all_ready = False
+        row.failover = (row.spec.get("failurePolicy") or {}).get("onClusterLost") == "Failover"
         row.removed.clear()
         grid.tables.assume(placement, row)
         jobs.rate(row)
@@ -106,7 +118,7 @@ class Carrier:
                 max(now - row.created, 0.0)
             )
         grid.metrics.admitted.labels(self._grid.tables.queue_of(row), pool_of(placement)).inc()
-        jobs.event(row, Reason.ADMITTED, report.describe(placement))
+        jobs.event(row, Reason.ADMITTED, describe(placement))
         jobs.later(row, now + grid.pods_ready_seconds)
         jobs.writer.start(row, jobs.writer.launch(row, jobs.gang(row, placement)))
         return True
@@ -117,6 +129,9 @@ class Carrier:
         if row is None:
             return
         self._jobs.later(row, decision.retry_at)
+        if row.lost and not row.busy:
+            self._explain_loss(row, decision, now)
+            return
         # The status of one that backs off says what it recovers from.
         if row.busy or not row.pending or decision.reason is Reason.BACKING_OFF:
             return
@@ -139,6 +154,13 @@ class Carrier:
         self._told[row.uid] = _Told(kind, row.status)
         self._jobs.settle(row, [])
 
+    def _explain_loss(self, row: JobRow, decision: Unschedulable, now: float) -> None:
+        """Say what the lost pods of a job wait for, once; why they were lost is said already."""
+        if decision.reason is Reason.BACKING_OFF or row.lost_by is None:
+            return
+        report.lost(row, row.lost_by, decision.message, now, count=False)
+        self._jobs.settle(row, [])
+
     def _is_recent(self, row: JobRow, now: float) -> bool:
         """Whether what was said of a job is new enough not to be said again, but for its numbers."""
         if now - row.said_at >= _REPEAT_SECONDS:
@@ -154,10 +176,26 @@ class Carrier:
 
     def _end(self, row: JobRow, reason: Reason, message: str, now: float) -> None:
         """End the attempt of a job that did nothing wrong; it queues again at once."""
-        left = self._jobs.evict(row, reason, message, now, count="infrastructure")
+        # What a loss cost was counted when it came.
+        left = self._jobs.evict(row, reason, message, now, count=None if row.lost else "infrastructure")
         row.not_before = now
         live = [p for p in row.pods.values() if not p.deleting and p.uid not in row.removed]
         self._jobs.settle(row, live, left)
+
+    def _replace(self, replacement: Replacement, now: float) -> bool:
+        """Have lost pods made again where it was decided; return whether that was carried out."""
+        grid, jobs = self._grid, self._jobs
+        row = grid.tables.jobs[replacement.placement.job]
+        if row.busy or not row.lost:
+            return False
+        jobs.rate(row)
+        used = give_nodes(row, replacement, grid.tables, now)
+        jobs.rate(row)
+        report.replaced(row, replacement.message, now, used)
+        jobs.event(row, Reason.REPLACED, replacement.message)
+        jobs.later(row, now + grid.pods_ready_seconds)
+        jobs.settle(row, [])
+        return True
 
     def _resize(self, resize: Resize, now: float) -> bool:
         """Take more or fewer pods over; return whether that was done: a job may not grow for a while."""
@@ -175,8 +213,9 @@ class Carrier:
         reasons: dict[str, Reason] = {}
         jobs = self._grid.tables.jobs
         for eviction in decisions.evictions:
-            victims.setdefault(eviction.beneficiary, []).append(eviction.job)
-            reasons[eviction.beneficiary] = eviction.reason
+            if eviction.beneficiary is not None:
+                victims.setdefault(eviction.beneficiary, []).append(eviction.job)
+                reasons[eviction.beneficiary] = eviction.reason
         for resize in decisions.resizes:
             if resize.beneficiary is not None:
                 victims.setdefault(resize.beneficiary, []).append(resize.placement.job)

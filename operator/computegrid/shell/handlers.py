@@ -15,6 +15,7 @@ import kopf
 from computegrid.api.labels import DOMAIN, GROUP, VERSION
 from computegrid.clusters.credentials import Credentials
 from computegrid.shell.access import KINDS
+from computegrid.shell.pacing import Pace, session
 from computegrid.shell.sinks import KindSink
 
 logger = logging.getLogger(__name__)
@@ -105,19 +106,10 @@ def registry(
 ) -> kopf.OperatorRegistry:
     """Return kopf's handlers around the operator's own parts."""
     handlers = kopf.OperatorRegistry()
+    pace = Pace()
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        token = credentials.token
-        if credentials.token_source is not None:
-            token = await credentials.token_source(fresh=True)
-        return kopf.ConnectionInfo(
-            server=credentials.server,
-            ca_data=credentials.ca_data,
-            insecure=credentials.insecure,
-            certificate_data=credentials.client_cert_data,
-            private_key_data=credentials.client_key_data,
-            token=token,
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return await session(credentials, pace)
 
     async def startup(**_: Any) -> None:
         await begin()

@@ -1,16 +1,20 @@
 """The hub's own kinds: kopf brings the changes, a full list now and then brings the truth.
 
 kopf does not tell what vanished while its watch was down, so every kind is also listed in full at the start
-and once a resync period, with replace semantics. Nothing is decided before the first list of all kinds.
+and once a resync period, with replace semantics. A list from which much has vanished is believed when a
+second one says the same. Nothing is decided before the first list of all kinds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 
-from computegrid.clusters.errors import ClusterError
+from computegrid.clusters.backoff import Backoff
+from computegrid.clusters.doubt import Doubt
+from computegrid.clusters.errors import ClusterError, Transient
 from computegrid.clusters.port import NAMESPACES, SECRETS, ClusterPort
 from computegrid.clusters.reflector import Reflector
 from computegrid.shell.access import KINDS, PRIORITY_CLASSES
@@ -20,6 +24,8 @@ from computegrid.state.tables import Tables
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
+_CONFIRM_SECONDS = 2.0
+_JITTER = 0.1
 
 
 class Hub:
@@ -83,15 +89,22 @@ class Hub:
                 group.create_task(self._resync(kind))
 
     async def _resync(self, kind: str) -> None:
+        chance, doubt = random.SystemRandom(), Doubt()
+        backoff = Backoff(chance)
         while True:
             try:
                 result = await self._port.list(KINDS[kind])
+                vanished, known = self.sinks[kind].vanished(result.items, result.resource_version)
+                if doubt.holds(vanished, known):
+                    problem = f"{vanished} of {known} are gone from the list; another one must say so too"
+                    raise Transient(problem, retry_after=_CONFIRM_SECONDS)
                 self.sinks[kind].replace(result.items, result.resource_version)
             except ClusterError as error:
                 self.last_error = error
                 logger.warning("%s could not be listed: %s", KINDS[kind], error)
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(backoff.next(error.retry_after if isinstance(error, Transient) else None))
                 continue
+            backoff.reset()
             self._listed.add(kind)
             self._touch()
-            await asyncio.sleep(self._resync_seconds)
+            await asyncio.sleep(self._resync_seconds * chance.uniform(1 - _JITTER, 1.0))

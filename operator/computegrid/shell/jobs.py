@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from computegrid.core import lifecycle
 from computegrid.core.decisions import Placement
-from computegrid.core.policy import Policy
-from computegrid.metrics import Metrics, pool_of
+from computegrid.metrics.gauges import pool_of
 from computegrid.reasons import Reason
 from computegrid.render.gang import Gang, Identity
 from computegrid.shell import report
-from computegrid.shell.access import Access
-from computegrid.shell.events import Recorder
+from computegrid.shell.grid import Grid
+from computegrid.shell.leaving import forced
+from computegrid.shell.losses import forget_losses, lose
+from computegrid.shell.lost import leave_ghosts, waits_for_cluster
 from computegrid.shell.refusals import remedy
+from computegrid.shell.services import clusters_with_service, service_cluster
 from computegrid.shell.sizes import slots_of, trimmed
-from computegrid.shell.timers import Timers
 from computegrid.shell.writes import Refusal, Writer
 from computegrid.state.acceptance import problem_of
+from computegrid.state.causes import node_gone
 from computegrid.state.demand import JobRow
-from computegrid.state.facts import facts_of, node_gone, note_progress, views_of
+from computegrid.state.facts import facts_of, images_end, note_progress, views_of
+from computegrid.state.fruit import note_end, note_retry
 from computegrid.state.pods import PodRow
-from computegrid.state.tables import Tables
 from computegrid.state.usage import rates_of
 
 logger = logging.getLogger(__name__)
@@ -35,31 +35,12 @@ _RETRY_BASE, _RETRY_CAP = 0.5, 30.0
 _REFUSED_BASE, _REFUSED_CAP = 5.0, 120.0
 
 
-@dataclass(slots=True)
-class Grid:
-    """What the work on jobs needs besides the tables."""
-
-    tables: Tables
-    access: Access
-    metrics: Metrics
-    recorder: Recorder
-    policy: Policy
-    clock: Callable[[], float]
-    wake_at: Callable[[float | None], None]
-    """Ask for a look at things at a time (seconds since the epoch)."""
-    touch: Callable[[], None]
-    """Ask for a cycle now."""
-    pods_ready_seconds: float
-    timers: Timers = field(default_factory=Timers)
-    origin: str = ""
-    epoch: int = 0
-
-
 class Jobs:
     """Carries steps and decisions out."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        self._unwritten: set[str] = set()
         self.writer = Writer(
             grid.access,
             settled=self._settled,
@@ -78,13 +59,29 @@ class Jobs:
             self.later(row, row.retry_at)
             return
         note_progress(row, now)
+        if row.placement is not None and row.outgoing:
+            self._grid.tables.assume(row.placement, row)
         if row.placement is not None:
             self.rate(row)
-        facts = facts_of(row, pods_ready_seconds=self._grid.pods_ready_seconds)
-        step = lifecycle.step(facts, views_of(row, self._grid.tables), now, self._grid.policy)
+        facts = facts_of(
+            row, pods_ready_seconds=self._grid.pods_ready_seconds, tables=self._grid.tables, now=now
+        )
+        step = lifecycle.step(facts, views_of(row, self._grid.tables, now), now, self._grid.policy)
+        if waits_for_cluster(row, step.action, self._grid):
+            return
+        if isinstance(step.action, lifecycle.Restart | lifecycle.Replace):
+            self._grid.judge.note(uid, row.pods.values(), now)
+        if isinstance(step.action, lifecycle.Replace):
+            if step.action.cause is Reason.PODS_NOT_READY and row.placement is not None:
+                self._grid.judge.blame(uid, row.placement.cluster, step.action.avoid, now)
+            self._lose(row, step.action, now)
+            return
         by_name = {pod.key[2]: pod for pod in row.pods.values()}
         remove = [by_name[p.name] for p in step.delete if by_name[p.name].uid not in row.removed]
+        remove += forced(row, self._grid.tables, self, now)
+        remove = [pod for pod in remove if self._grid.access.known(pod.key[0])]
         self._carry(row, step.action, remove, now)
+        self.later(row, images_end(row, self._grid.tables))
 
     def stumbled(self, uid: str, now: float) -> None:
         """Looking at a job failed: look again later, so that the others come to their turn."""
@@ -132,6 +129,12 @@ class Jobs:
         problem = problem_of(row, self._grid.tables)
         if problem is not None:
             self._refuse(row, *problem, now)
+            return
+        hidden = sorted(c for c in self._grid.tables.in_doubt(row) if not self._grid.access.known(c))
+        if hidden:
+            where = ", ".join(hidden)
+            message = f"pods of an earlier attempt may still run in {where}, which cannot be reached"
+            report.queued(row, Reason.CLUSTER_UNREACHABLE, message, now)
 
     def _refuse(self, row: JobRow, reason: Reason, message: str, now: float) -> None:
         before = row.status
@@ -140,9 +143,10 @@ class Jobs:
             self.event(row, reason, message, warning=True)
 
     def _ready(self, row: JobRow, now: float) -> None:
-        first = not row.was_ready
+        first = not row.was_ready and row.replaced_at is None
         report.running(row, now)
         row.joining = frozenset()
+        row.outgoing = row.avoid = frozenset()
         row.refusals = 0
         if first and row.admitted_at is not None:
             seconds = max(now - row.admitted_at, 0.0)
@@ -164,10 +168,31 @@ class Jobs:
 
     def _restart(self, row: JobRow, restart: lifecycle.Restart, remove: list[PodRow], now: float) -> None:
         counter = "infrastructure" if restart.infrastructure else "user"
+        note_end(row, now, infrastructure=restart.infrastructure)
         left = self.evict(row, restart.cause, restart.message, now, count=counter)
-        row.not_before = restart.not_before
+        note_retry(row, restart.not_before, now)
         self.later(row, row.not_before)
         self.settle(row, remove, left)
+
+    def _lose(self, row: JobRow, loss: lifecycle.Replace, now: float) -> None:
+        """Take note of lost pods: the cycle says where they are made again, and then it is written."""
+        if not loss.again:
+            note_end(row, now, infrastructure=True)
+        lose(row, loss, self._grid.tables, now)
+        note_retry(row, row.not_before, now)
+        if not loss.again:
+            self._grid.metrics.restarted.labels(self._grid.tables.queue_of(row), str(loss.cause)).inc()
+            self.event(row, loss.cause, loss.message, warning=True)
+        self.later(row, row.not_before)
+        self._unwritten.add(row.uid)
+
+    def settle_losses(self) -> None:
+        """Write down which pods were lost, where the cycle had no new nodes for them."""
+        for uid in sorted(self._unwritten):
+            row = self._grid.tables.jobs.get(uid)
+            if row is not None and not row.busy:
+                self.settle(row, [])
+        self._unwritten.clear()
 
     def resize(self, row: JobRow, placement: Placement, reason: Reason, message: str, now: float) -> None:
         """Have an attempt go on with the pods of this placement: it is written first, the pods follow."""
@@ -207,6 +232,8 @@ class Jobs:
         """Take a placement back, so that the next attempt has names of its own."""
         left = service_cluster(row)
         self._grid.tables.forget(row)
+        leave_ghosts(row)
+        row.succeeded.clear()
         row.attempt += 1
         row.made.clear()
         self.rate(row)
@@ -214,13 +241,15 @@ class Jobs:
         row.placement = row.rates = None
         row.admitted_at = row.resized_at = None
         row.joining = frozenset()
+        forget_losses(row)
         return left
 
     def _clean_up(self, row: JobRow, remove: list[PodRow], *, done: bool, now: float) -> None:
         self._grid.tables.forget(row)
         if done:
             if row.has_finalizer:
-                self.writer.start(row, self.writer.release_finalizer(row, self._services(row)))
+                services = clusters_with_service(row, self._grid.tables)
+                self.writer.start(row, self.writer.release_finalizer(row, services))
             return
         unreachable = sorted({p.key[0] for p in row.pods.values() if not self._grid.access.known(p.key[0])})
         if unreachable:
@@ -233,18 +262,6 @@ class Jobs:
         """Work out what the attempt uses in a second, by the prices of when it began or was first seen."""
         if row.rates is None:
             row.rates = rates_of(row, self._grid.tables)
-
-    def _services(self, row: JobRow) -> dict[str, bool]:
-        """Return the clusters that may hold the job's Service, and whether it goes before the job may.
-
-        An attempt before a restart of the operator may have left one anywhere, and nobody remembers where.
-        """
-        tables, current = self._grid.tables, service_cluster(row)
-        found = {current: True} if current is not None and current in tables.clusters.by_name else {}
-        if row.attempt and row.spec.get("framework", "None") != "None":
-            reachable = (name for name, answers in tables.reachable.items() if answers)
-            found |= {name: False for name in reachable if name != current}
-        return found
 
     # -- writes
 
@@ -282,7 +299,9 @@ class Jobs:
         }
         pools = {record.name: record.spec for record in grid.tables.pools.by_name.values() if record.spec}
         queue = grid.tables.queue_of(row)
-        return Gang(raw, placement, Identity(row.uid, row.attempt, grid.epoch, grid.origin, queue), pools)
+        part = (row.part_of.index, row.part_of.count) if row.part_of is not None else None
+        identity = Identity(row.uid, row.attempt, grid.epoch, grid.origin, queue, row.failover, part)
+        return Gang(raw, placement, identity, pools)
 
     def _settled(self, row: JobRow, refusal: Refusal | None, *, complete: bool) -> None:
         """A job's task has ended: look at the job again, later when something went wrong."""
@@ -326,10 +345,3 @@ class Jobs:
         """Post an event about a job."""
         about = {"kind": "AIJob", "name": row.name, "namespace": row.namespace, "uid": row.uid}
         self._grid.recorder.post(about, "Warning" if warning else "Normal", reason, note)
-
-
-def service_cluster(row: JobRow) -> str | None:
-    """Return the cluster that holds the job's headless Service, if it has one."""
-    if row.placement is None or row.spec.get("framework", "None") == "None":
-        return None
-    return row.placement.cluster

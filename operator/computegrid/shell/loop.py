@@ -15,9 +15,14 @@ from computegrid.core.snapshot import Running, Snapshot
 from computegrid.core.standing import Standing
 from computegrid.shell.batcher import Batcher
 from computegrid.shell.carrier import Carrier
-from computegrid.shell.jobs import Grid, Jobs
+from computegrid.shell.fences import Fences
+from computegrid.shell.grid import Grid
+from computegrid.shell.jobs import Jobs
+from computegrid.shell.lost import Lost
 from computegrid.shell.members import Members
+from computegrid.shell.node_health import NodeHealth
 from computegrid.shell.orphans import Orphans
+from computegrid.shell.parts import Parts
 from computegrid.shell.supply import Supply
 from computegrid.state.view import View
 
@@ -38,12 +43,17 @@ class Loop:
         orphans: Orphans,
         batcher: Batcher,
         ready: Callable[[], bool],
+        fences: Fences | None = None,
     ) -> None:
         """`ready` says whether enough is known to decide: before that only the members are looked at."""
         self._grid = grid
         self._view = view
         self._jobs = jobs
         self._carrier = Carrier(grid, jobs)
+        self._parts = Parts(grid, jobs)
+        self._fences = fences
+        self._lost = Lost(grid, jobs)
+        self._nodes = NodeHealth(grid)
         self._standing = Standing()
         self._members = members
         self._supply = supply
@@ -72,13 +82,19 @@ class Loop:
         """One iteration."""
         now = self._grid.clock()
         self._members.look()
+        if self._fences is not None:
+            self._fences.look()
         if not self._ready():
             self._supply.look(now)
             return
+        self._nodes.look(now)
         self._touch_waiting_jobs()
         looked_at = self._step(now)
         self._carrier.drain(now)
+        if self._fences is not None:
+            self._lost.look(self._fences.fenced, now)
         self._decide(looked_at, now)
+        self._jobs.settle_losses()
         self._orphans.look(now)
         self._supply.look(now)
 
@@ -100,10 +116,12 @@ class Loop:
         """Do what follows for each job about which something new is known, or whose time has come."""
         tables = self._grid.tables
         dirty, tables.dirty_jobs = tables.dirty_jobs, set()
-        looked_at = sorted(dirty | self._grid.timers.due(now))
+        dirty |= self._grid.timers.due(now)
+        looked_at = sorted(dirty | self._parts.owners(dirty))
         for uid in looked_at:
             try:
-                self._jobs.advance(uid, now)
+                if not self._parts.advance(uid, now):
+                    self._jobs.advance(uid, now)
             except Exception:
                 logger.exception("the look at job %s failed; the others go on", uid)
                 self._jobs.stumbled(uid, now)
@@ -119,7 +137,7 @@ class Loop:
         begun = perf_counter()
         snapshot = self._view.snapshot(now)
         metrics.cycle.labels("snapshot").observe(perf_counter() - begun)
-        if not snapshot.jobs and not could_grow(snapshot):
+        if not snapshot.jobs and not could_grow(snapshot) and not has_losses(snapshot):
             metrics.reservations.set(0)
             return
         begun = perf_counter()
@@ -134,6 +152,11 @@ class Loop:
         if self._carrier.carry(decisions, now):
             self._standing = standing
         metrics.cycle.labels("carry").observe(perf_counter() - begun)
+
+
+def has_losses(snapshot: Snapshot) -> bool:
+    """Whether any job that runs waits for nodes for pods that it lost."""
+    return any(each.lost for each in snapshot.running)
 
 
 def could_grow(snapshot: Snapshot) -> bool:

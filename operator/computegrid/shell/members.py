@@ -52,6 +52,8 @@ class Members:
         self._problems: dict[str, Verdict] = {}
         self._expiry: dict[str, str | None] = {}
         self._wanted: dict[str, object] = {}
+        self._heard: dict[str, float | None] = {}
+        """When members whose connection was given up were last heard of."""
         self._met: set[str] = set()
         """Every MemberCluster there was at the last look, whether or not it could be reached."""
         self._looked_at: tuple[int, int] | None = None
@@ -133,6 +135,7 @@ class Members:
         """Stop talking to a member; what is known of it stays while its object does: unknown is not empty."""
         self._wanted.pop(name, None)
         self._expiry.pop(name, None)
+        self._heard[name] = None if forget else self.heard(name)
         self._access.leave(name)
         self._tables.reachable[name] = False
         if forget:
@@ -162,6 +165,11 @@ class Members:
     def _on_change(self, connection: MemberConnection) -> None:
         if self.registry.get(connection.name) is connection:
             self._tables.reachable[connection.name] = connection.ready
+            # Writes to a member that hangs would keep its jobs busy, each until its time-out.
+            if connection.status.state is ConnectionState.UNREACHABLE:
+                self._access.leave(connection.name)
+            elif not self._access.known(connection.name):
+                self._access.join(connection.name, connection.port)
             self._touch()
 
     def _spawn(self, work: Any) -> None:
@@ -173,6 +181,35 @@ class Members:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a change of members failed", exc_info=task.exception())
+
+    # -- reach
+
+    def reach(self, name: str) -> Verdict:
+        """Whether a member answers as the cluster that it is, and if not, why; whatever it allows."""
+        problem, connection = self._problems.get(name), self.registry.get(name)
+        if problem is not None:
+            return problem
+        if connection is None or name not in self._wanted:
+            return None, Reason.CONNECTING, "the first contact is under way"
+        status = connection.status
+        if status.state is ConnectionState.REACHABLE:
+            return True, Reason.REACHABLE, ""
+        connecting = status.state is ConnectionState.CONNECTING
+        return None if connecting else False, status.reason, status.message
+
+    def heard(self, name: str) -> float | None:
+        """When a member was last heard of, in seconds since the epoch; None if never."""
+        connection = self.registry.get(name)
+        heard = None if connection is None else connection.heard_at
+        return self._heard.get(name) if heard is None else heard
+
+    def distant(self) -> dict[str, ClusterPort]:
+        """Return the members besides the hub itself that answer, and how to reach them."""
+        return {
+            each.name: each.port
+            for each in self.registry
+            if each.status.state is ConnectionState.REACHABLE and each.port is not self._access.hub
+        }
 
     # -- status
 
@@ -189,6 +226,9 @@ class Members:
             missing = ", ".join(map(str, connection.missing))
             text = f"the credentials lack the rights to {missing}; apply manifests/member in that cluster"
             return False, Reason.MISSING_RIGHTS, text
+        enforcement = connection.enforcement
+        if status.state is ConnectionState.REACHABLE and enforcement is not None and enforcement.ahead:
+            return False, enforcement.reason, enforcement.message
         if status.state is ConnectionState.REACHABLE:
             return (True, Reason.READY, "") if connection.synced else (None, Reason.CONNECTING, "listing")
         if status.state is ConnectionState.CONNECTING and status.reason is Reason.CONNECTING:
@@ -196,6 +236,12 @@ class Members:
         if status.reason is Reason.MISSING_RIGHTS:
             return False, status.reason, f"{status.message}; apply manifests/member in that cluster"
         return False, status.reason, status.message
+
+    def epoch(self, name: str) -> Verdict | None:
+        """Whether a member refuses the writes of replaced leaders; None before that was asked."""
+        connection = self.registry.get(name)
+        found = None if connection is None else connection.enforcement
+        return None if found is None else (found.enforced, found.reason, found.message)
 
     def details(self, name: str) -> Mapping[str, Any]:
         """Return what else the status of a member says."""

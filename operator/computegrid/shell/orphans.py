@@ -9,6 +9,7 @@ from collections.abc import Callable
 from computegrid.clusters.errors import ClusterError, Conflict, NotFound
 from computegrid.clusters.port import PODS
 from computegrid.shell.access import Access
+from computegrid.state.causes import node_gone
 from computegrid.state.pods import PodRow
 from computegrid.state.tables import Tables
 
@@ -35,30 +36,34 @@ class Orphans:
         """Remove what has been an orphan for long enough."""
         orphaned = {uid for uid in self._tables.owned if uid not in self._tables.jobs}
         self._since = {uid: self._since.get(uid, now) for uid in orphaned}
-        self._removed &= {pod.uid for uid in orphaned for pod in self._tables.owned[uid].values()}
+        there = {pod.uid for uid in orphaned for pod in self._tables.owned[uid].values()}
+        self._removed = {key for key in self._removed if key.partition(" ")[0] in there}
         for uid, since in self._since.items():
             if now < since + _GRACE_SECONDS:
                 self._wake_at(since + _GRACE_SECONDS)
                 continue
             for pod in self._tables.owned[uid].values():
-                if not pod.deleting and pod.uid not in self._removed and self._ours(pod):
-                    self._removed.add(pod.uid)
-                    task = asyncio.create_task(self._remove(pod))
+                lost = bool(pod.node) and node_gone(pod, self._tables)
+                key = f"{pod.uid} forced" if lost else pod.uid
+                if (lost or not pod.deleting) and key not in self._removed and self._ours(pod):
+                    self._removed.add(key)
+                    task = asyncio.create_task(self._remove(pod, key, grace=0 if lost else None))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
 
     def _ours(self, pod: PodRow) -> bool:
         return pod.owned is not None and pod.owned.origin == self.origin and self._access.known(pod.key[0])
 
-    async def _remove(self, pod: PodRow) -> None:
+    async def _remove(self, pod: PodRow, key: str, *, grace: int | None) -> None:
+        """Remove a pod; without grace where nobody is left on its node to end it."""
         cluster, namespace, name = pod.key
         logger.info("removing pod %s/%s in %s: its job is gone", namespace, name, cluster)
         try:
             port, room = self._access.member(cluster)
             async with room:
-                await port.delete(PODS, name, namespace=namespace, uid=pod.uid)
+                await port.delete(PODS, name, namespace=namespace, uid=pod.uid, grace_seconds=grace)
         except (NotFound, Conflict):
             logger.debug("pod %s/%s is already gone", namespace, name)
         except ClusterError as error:
             logger.warning("pod %s/%s in %s was not removed: %s", namespace, name, cluster, error)
-            self._removed.discard(pod.uid)
+            self._removed.discard(key)

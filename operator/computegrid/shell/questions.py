@@ -29,6 +29,7 @@ from computegrid.shell import answers
 from computegrid.state.acceptance import problem_of
 from computegrid.state.conditions import timestamp
 from computegrid.state.demand import JobRow, job_row
+from computegrid.state.parts import part_spec
 from computegrid.state.tables import Tables
 from computegrid.state.view import View
 
@@ -96,11 +97,12 @@ class Questions:
             message = f"there is no AIJob {name} in namespace {namespace}"
             raise QuestionError(http.HTTPStatus.NOT_FOUND, message)
         identity = answers.identity(row, tables.queue_of(row))
-        otherwise = answers.of_status(row)
+        otherwise, considered = answers.of_status(row), answers.candidates_of_status(row)
 
         def work(snapshot: Snapshot, now: float, policy: Policy) -> dict[str, Any]:
             try:
-                return identity | to_json(inquire(snapshot, row.uid, now=now, policy=policy))
+                known = to_json(inquire(snapshot, row.uid, now=now, policy=policy))
+                return identity | known | ({} if known["candidates"] else {"candidates": considered})
             except LookupError:  # it is suspended, refused, finished or on its way out
                 return identity | otherwise
 
@@ -225,8 +227,14 @@ def _manifest(body: bytes) -> dict[str, Any]:
 
 
 def supposed(raw: dict[str, Any], tables: Tables, now: float) -> JobRow:
-    """Return the row that an AIJob would have if it were submitted now, in place of one that waits."""
+    """Return the row that an AIJob would have if it were submitted now, in place of one that waits.
+
+    Of one that is cut into parts it is the row of a part: no other is placed.
+    """
     metadata = raw["metadata"]
+    count = (raw.get("spec") or {}).get("parts", {}).get("count")
+    if count:
+        raw = {**raw, "spec": part_spec(raw["spec"], count)}
     known = row_named(tables, metadata["namespace"], metadata["name"])
     waits = known is not None and known.placement is None and not known.finished
     metadata["uid"] = known.uid if known is not None and waits else "supposed"

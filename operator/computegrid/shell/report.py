@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from computegrid.api.quantity import decimal_string
-from computegrid.core.decisions import Candidate, Placement, PodSetPlacement
+from computegrid.core.decisions import Candidate, Placement
 from computegrid.reasons import ConditionType as C
 from computegrid.reasons import Reason
+from computegrid.shell.placed import candidate_list, describe, pod_sets
 from computegrid.state.conditions import Conditions, find, seconds_of, timestamp
 from computegrid.state.demand import JobRow, Usage
 from computegrid.state.usage import added
@@ -66,7 +66,7 @@ def queued(  # noqa: PLR0917 - what there is to say
     conditions.set(C.SUSPENDED, False, Reason.RESUMED)
     conditions.drop(C.STALLED)
     placement: dict[str, Any] = {"attempt": row.attempt}
-    listed = _candidates(candidates)
+    listed = candidate_list(candidates)
     if listed:
         placement["candidates"] = listed
     estimate = _estimate(row.status.get("estimatedStartTime"), start, now)
@@ -110,8 +110,9 @@ def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
         "attempt": row.attempt,
         "epoch": epoch,
         "admittedTime": timestamp(now),
-        "podSets": [_pod_set(p) for p in placement.pod_sets],
-        "candidates": _candidates(placement.candidates),
+        "onClusterLost": "Failover" if row.failover else None,
+        "podSets": pod_sets(row, placement),
+        "candidates": candidate_list(placement.candidates),
     }
     _write(
         row,
@@ -119,6 +120,7 @@ def admitted(row: JobRow, placement: Placement, epoch: int, now: float) -> None:
         placement={k: v for k, v in written.items() if v is not None},
         pods={"summary": f"0/{desired}", "desired": desired},
         estimatedStartTime=None,
+        retryTime=None,
     )
 
 
@@ -131,10 +133,48 @@ def resized(row: JobRow, placement: Placement, now: float) -> None:
         conditions.set(C.READY, True, Reason.RUNNING, where)
     written = {
         **(row.status.get("placement") or {}),
-        "podSets": [_pod_set(p, _joining(row, p.name)) for p in placement.pod_sets],
+        "podSets": pod_sets(row, placement),
         "resizedTime": timestamp(now),
     }
     _write(row, conditions, placement=written, pods=pod_counts(row), usage=usage(row, now))
+
+
+def lost(row: JobRow, reason: Reason, message: str, now: float, *, count: bool) -> None:
+    """Infrastructure took pods: the place is kept, and they are made again; `count` says that it is news."""
+    conditions = _conditions(row, now)
+    conditions.set(C.PODS_READY, False, reason, message)
+    conditions.set(C.READY, False, reason, message)
+    restarts = {"infrastructure": row.restarts("infrastructure") + count, "user": row.restarts("user")}
+    _write(row, conditions, placement=_with_losses(row), pods=pod_counts(row), restarts=restarts)
+
+
+def replaced(row: JobRow, message: str, now: float, used: dict[str, Any] | None = None) -> None:
+    """The pods that were lost have nodes again, and are about to be made.
+
+    `used` is what the job used so far, where it goes on with fewer pods.
+    """
+    conditions = _conditions(row, now)
+    if row.placement is not None:
+        conditions.set(C.ADMITTED, True, Reason.ADMITTED, describe(row.placement))
+    conditions.set(C.PODS_READY, False, Reason.REPLACED, message)
+    conditions.set(C.READY, False, Reason.REPLACED, message)
+    changes: dict[str, Any] = {"usage": used} if used is not None else {}
+    changes["retryTime"] = None
+    _write(row, conditions, placement=_with_losses(row), pods=pod_counts(row), **changes)
+
+
+def _with_losses(row: JobRow) -> dict[str, Any]:
+    """Return the placement with what a restart of the operator must know of the pods that were lost."""
+    written = {
+        **(row.status.get("placement") or {}),
+        "attempt": row.attempt,
+        "podSets": pod_sets(row, row.placement) if row.placement else [],
+        "outgoingPods": sorted(row.outgoing) or None,
+        "avoidedNodes": sorted(row.avoid) or None,
+        "replacedTime": timestamp(row.replaced_at) if row.replaced_at is not None else None,
+        "resizedTime": timestamp(row.resized_at) if row.resized_at is not None else None,
+    }
+    return {key: value for key, value in written.items() if value is not None}
 
 
 def running(row: JobRow, now: float) -> None:
@@ -144,8 +184,11 @@ def running(row: JobRow, now: float) -> None:
     conditions.set(C.PODS_READY, True, Reason.RUNNING)
     conditions.set(C.READY, True, Reason.RUNNING, where)
     placed = {**(row.status.get("placement") or {})}
+    for passing in ("outgoingPods", "avoidedNodes"):
+        placed.pop(passing, None)
     if row.placement is not None and any(each.get("joining") for each in placed.get("podSets") or ()):
-        placed["podSets"] = [_pod_set(p) for p in row.placement.pod_sets]
+        row.joining = frozenset()
+        placed["podSets"] = pod_sets(row, row.placement)
     started = row.status.get("startTime") or timestamp(now)
     _write(row, conditions, placement=placed, pods=pod_counts(row), startTime=started)
 
@@ -256,73 +299,3 @@ def usage(row: JobRow, now: float) -> dict[str, Any] | None:
         return known or None
     rates = row.rates or Usage(sum(p.replicas * p.devices for p in row.placement.pod_sets))
     return added(known, rates, max(int(now - since), 0))
-
-
-def describe(placement: Placement) -> str:
-    """Return a placement in one line for people."""
-    parts = []
-    for pod_set in placement.pod_sets:
-        devices = f" x {pod_set.devices} {pod_set.accelerator}" if pod_set.devices else ""
-        nodes = len(dict(pod_set.nodes))
-        spread = f" on {nodes} nodes" if nodes > 1 else f" on node {pod_set.nodes[0][0]}"
-        domain = f" in {pod_set.domain}" if pod_set.domain and nodes > 1 else spread
-        parts.append(f"{pod_set.replicas} {pod_set.name}{devices}{domain} of pool {pod_set.pool}")
-    chosen = f" by alternative {placement.alternative}" if placement.alternative else ""
-    return f"cluster {placement.cluster}: {', '.join(parts)}{chosen}"
-
-
-def _joining(row: JobRow, pod_set: str) -> int:
-    return sum(name == pod_set for name, _ in row.joining)
-
-
-def _pod_set(placed: PodSetPlacement, joining: int = 0) -> dict[str, Any]:
-    written = {
-        "name": placed.name,
-        "replicas": placed.replicas,
-        "joining": joining or None,
-        "poolName": placed.pool,
-        "acceleratorName": placed.accelerator,
-        "resourceName": placed.device,
-        "acceleratorsPerPod": placed.devices,
-        "slotsPerPod": placed.slots or None,
-        "topologyDomain": placed.domain,
-        "nodes": _nodes(placed),
-    }
-    return {k: v for k, v in written.items() if v is not None}
-
-
-def _nodes(placed: PodSetPlacement) -> list[dict[str, Any]]:
-    nodes: list[dict[str, Any]] = [{"name": name, "count": count} for name, count in placed.nodes]
-    for node, devices in zip(nodes, placed.device_indices, strict=False):
-        node["deviceIndices"] = list(devices)
-    return nodes
-
-
-def _candidates(candidates: tuple[Candidate, ...]) -> list[dict[str, Any]]:
-    """Return the places that were considered; an alternative that is not open yet is none."""
-    return [_candidate(c) for c in candidates if c.pool]
-
-
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    written: dict[str, Any] = {
-        "clusterName": candidate.cluster,
-        "poolName": candidate.pool,
-        "reason": str(candidate.reason),
-        "message": candidate.message[:1024],
-    }
-    if candidate.score_milli is not None:
-        written["score"] = _thousandths(candidate.score_milli)
-    if candidate.terms:
-        written["scores"] = [
-            {"term": t.name, "value": _thousandths(t.milli), "unit": t.unit} for t in candidate.terms
-        ]
-    return written
-
-
-def _thousandths(milli: int) -> str:
-    sign, whole = ("-" if milli < 0 else ""), abs(milli)
-    return (
-        sign + decimal_string(whole // 1000)
-        if whole % 1000 == 0
-        else f"{sign}{whole // 1000}.{whole % 1000:03d}"
-    )

@@ -9,6 +9,8 @@ from typing import Any
 from computegrid.clusters.connection import Sinks
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
+from computegrid.state.records import is_newer
+from computegrid.state.slices import slice_row
 from computegrid.state.tables import Tables
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ def member_sinks(cluster: str, tables: Tables, touch: Touch) -> Sinks:
         nodes=NodeSink(cluster, tables, touch),
         pods=PodSink(cluster, tables, touch),
         namespaces=NamespaceSink(cluster, tables, touch),
+        slices=SliceSink(cluster, tables, touch),
     )
 
 
@@ -46,6 +49,27 @@ class NodeSink:
         self._touch()
 
 
+class SliceSink:
+    """ResourceSlices of one cluster: tainted devices."""
+
+    def __init__(self, cluster: str, tables: Tables, touch: Touch) -> None:
+        self._cluster, self._tables, self._touch = cluster, tables, touch
+
+    def replace(self, items: list[Raw]) -> None:
+        """Take a full list over."""
+        self._tables.slices.replace(self._cluster, [slice_row(self._cluster, raw) for raw in items])
+        self._touch()
+
+    def apply(self, event_type: str, obj: Raw) -> None:
+        """Take one change over."""
+        row = slice_row(self._cluster, obj)
+        if event_type == "DELETED":
+            self._tables.slices.delete(row.key)
+        else:
+            self._tables.slices.upsert(row)
+        self._touch()
+
+
 class PodSink:
     """Pods of one cluster, the operator's own and all others."""
 
@@ -61,6 +85,8 @@ class PodSink:
         """Take one change over."""
         row = pod_row(self._cluster, obj)
         if event_type == "DELETED":
+            if row.phase == "Succeeded":  # the watch may bring its end and its deletion as one
+                self._tables.upsert_pod(row)
             self._tables.delete_pod(row.key, row.owned.job if row.owned else None)
         else:
             self._tables.upsert_pod(row)
@@ -133,21 +159,26 @@ class SecretSink:
     """Secrets of the operator's own namespace, as the bytes of their values are written: base64."""
 
     def __init__(self, changed: Touch) -> None:
-        self.data: dict[str, Mapping[str, str]] = {}
+        self.objects: dict[str, Raw] = {}
         self._changed = changed
+
+    @property
+    def data(self) -> Mapping[str, Mapping[str, str]]:
+        """What the Secrets hold, by their names."""
+        return {name: raw.get("data") or {} for name, raw in self.objects.items()}
 
     def replace(self, items: list[Raw]) -> None:
         """Take a full list over."""
-        self.data = {raw["metadata"]["name"]: raw.get("data") or {} for raw in items}
+        self.objects = {raw["metadata"]["name"]: raw for raw in items}
         self._changed()
 
     def apply(self, event_type: str, obj: Raw) -> None:
         """Take one change over."""
         name = obj["metadata"]["name"]
         if event_type == "DELETED":
-            self.data.pop(name, None)
+            self.objects.pop(name, None)
         else:
-            self.data[name] = obj.get("data") or {}
+            self.objects[name] = obj
         self._changed()
 
 
@@ -162,6 +193,14 @@ class KindSink:
             "ComputePool": tables.pools,
             "ComputeQueue": tables.queues,
         }
+
+    def vanished(self, items: list[Raw], version: str) -> tuple[int, int]:
+        """Return how many of the objects that are known a full list does not show, and how many are known."""
+        known = self._tables.jobs if self._kind == "AIJob" else self._records[self._kind].by_name
+        seen = {raw["metadata"]["uid"] for raw in items}
+        rows = known.values()
+        gone = (each.uid not in seen and not is_newer(each.resource_version, version) for each in rows)
+        return sum(gone), len(known)
 
     def replace(self, items: list[Raw], version: str) -> None:
         """Take a full list over, as it was at `version`."""

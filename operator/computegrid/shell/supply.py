@@ -19,8 +19,9 @@ from computegrid.core.queues.guarantees import guaranteed_in_all
 from computegrid.core.snapshot import Accelerator
 from computegrid.reasons import ConditionType, Reason
 from computegrid.shell.access import KINDS, Access
-from computegrid.state.conditions import Conditions
+from computegrid.state.conditions import Conditions, timestamp
 from computegrid.state.inventory import PoolDevices
+from computegrid.state.pool_health import health_numbers
 from computegrid.state.queues import (
     Verdict,
     guarantees_verdict,
@@ -46,9 +47,35 @@ class MemberFacts(Protocol):
         """Whether it is connected, and if not, why and what helps."""
         ...
 
+    def epoch(self, name: str) -> Verdict | None:
+        """Whether it refuses the writes of replaced leaders; None before that was asked."""
+        ...
+
     def details(self, name: str) -> Mapping[str, Any]:
         """Fields of the status: `clusterUID`, `kubernetesVersion`, `tokenExpirationTime`."""
         ...
+
+
+class Fenced(Protocol):
+    """What is known of lost members."""
+
+    def conditions(self, name: str) -> Mapping[ConditionType, Verdict]:
+        """Whether it can be reached, and whether it is fenced."""
+        ...
+
+    def details(self, name: str) -> Mapping[str, Any]:
+        """Fields of the status: `lastContactTime`, `guardSeconds`."""
+        ...
+
+
+class NoFences:
+    """Nothing is known."""
+
+    def conditions(self, name: str) -> Mapping[ConditionType, Verdict]:  # noqa: ARG002 - the protocol's
+        """Nothing."""
+        return {}
+
+    details: Any = conditions
 
 
 class Supply:
@@ -64,11 +91,13 @@ class Supply:
         period: float,
         clock: Callable[[], float],
         wake_at: Callable[[float | None], None],
+        fences: Fenced | None = None,
     ) -> None:
         self._tables = tables
         self._view = view
         self._access = access
         self._members = members
+        self._fences = fences or NoFences()
         self._period = period
         self._clock = clock
         self._wake_at = wake_at
@@ -95,7 +124,7 @@ class Supply:
             self._say(
                 "ComputePool",
                 pool,
-                pool_verdict(pool, tables, inventory),
+                pool_verdict(pool, tables, inventory, now),
                 pool_numbers(pool, tables, inventory),
             )
         jobs, accounts = jobs_by_queue(tables), self._view.accounts
@@ -103,11 +132,17 @@ class Supply:
         for queue in tables.queues.by_name.values():
             covered = guarantees_verdict(queue, tables, guarantees)
             numbers = queue_numbers(queue, accounts, jobs)
-            self._say("ComputeQueue", queue, queue_verdict(queue, tables), numbers, covered)
+            more = {ConditionType.GUARANTEES_COVERED: covered} if covered is not None else {}
+            self._say("ComputeQueue", queue, queue_verdict(queue, tables), numbers, more)
         for accelerator in tables.accelerators.by_name.values():
             self._say("Accelerator", accelerator, accelerator_verdict(accelerator), {})
         for member in tables.clusters.by_name.values():
-            self._say("MemberCluster", member, self._member_verdict(member), self._member_numbers(member))
+            verdict, numbers = self._member_verdict(member), self._member_numbers(member)
+            more = dict(self._fences.conditions(member.name))
+            enforced = self._members.epoch(member.name)
+            if enforced is not None:
+                more[ConditionType.EPOCH_ENFORCED] = enforced
+            self._say("MemberCluster", member, verdict, numbers, more)
 
     def _member_verdict(self, record: Record[ClusterSpec]) -> Verdict:
         if record.spec is None:
@@ -116,8 +151,10 @@ class Supply:
 
     def _member_numbers(self, record: Record[ClusterSpec]) -> dict[str, Any]:
         nodes = [node for key, node in self._tables.nodes.rows.items() if key[0] == record.name]
-        counted = {"total": len(nodes), "ready": sum(node.ready for node in nodes)}
-        return {**self._members.details(record.name), "nodes": counted}
+        numbers = {**self._members.details(record.name), **self._fences.details(record.name)}
+        if record.name in self._tables.listed_nodes or "nodes" not in record.status:
+            numbers["nodes"] = {"total": len(nodes), "ready": sum(node.ready for node in nodes)}
+        return numbers
 
     def _say(
         self,
@@ -125,7 +162,7 @@ class Supply:
         record: Record[Any],
         verdict: Verdict,
         numbers: Mapping[str, Any],
-        covered: Verdict | None = None,
+        more: Mapping[ConditionType, Verdict] | None = None,
     ) -> None:
         now = self._clock()
         ready, reason, message = verdict
@@ -135,10 +172,9 @@ class Supply:
             conditions.set(ConditionType.STALLED, True, reason, message)
         else:
             conditions.drop(ConditionType.STALLED)
-        if covered is not None:
-            conditions.set(ConditionType.GUARANTEES_COVERED, *covered)
-        else:
-            conditions.drop(ConditionType.GUARANTEES_COVERED)
+        conditions.drop(*(_FURTHER - (more or {}).keys()))
+        for condition, said_of_it in (more or {}).items():
+            conditions.set(condition, *said_of_it)
         said = {"observedGeneration": record.generation, "conditions": conditions.listed()}
         merged = {**record.status, **said, **numbers}
         status = {key: value for key, value in merged.items() if value is not None}
@@ -147,7 +183,7 @@ class Supply:
         if (kind, record.name) in self._writing:
             self._look_again()
             return
-        urgent = _essence(said) != _essence(record.status)
+        urgent = _essence(status) != _essence(record.status)
         if not urgent and now < record.written_at + self._period:
             self._wake_at(record.written_at + self._period)
             return
@@ -179,6 +215,14 @@ class Supply:
         self._wake_at(self._clock() + _LOOK_SECONDS)
 
 
+_FURTHER = frozenset(
+    {
+        ConditionType.GUARANTEES_COVERED,
+        ConditionType.REACHABLE,
+        ConditionType.FENCED,
+        ConditionType.EPOCH_ENFORCED,
+    }
+)
 _HOPELESS = frozenset(
     {
         Reason.INVALID_SPEC,
@@ -194,10 +238,12 @@ _HOPELESS = frozenset(
 def _essence(status: Mapping[str, Any]) -> object:
     """Return what must be known at once: generation and conditions, without the numbers in their messages."""
     conditions = [(c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ()]
-    return status.get("observedGeneration"), conditions
+    return status.get("observedGeneration"), conditions, status.get("guardSeconds")
 
 
-def pool_verdict(record: Record[PoolSpec], tables: Tables, inventory: Mapping[str, PoolDevices]) -> Verdict:
+def pool_verdict(
+    record: Record[PoolSpec], tables: Tables, inventory: Mapping[str, PoolDevices], now: float
+) -> Verdict:
     """Return whether a pool offers anything."""
     spec = record.spec
     if spec is None:
@@ -221,7 +267,18 @@ def pool_verdict(record: Record[PoolSpec], tables: Tables, inventory: Mapping[st
             Reason.NO_MATCHING_NODES,
             f"no node of cluster {spec.cluster}{wanted} fits spec.nodeSelector",
         )
-    return True, Reason.READY, f"{devices.nodes} nodes, {devices.capacity} devices"
+    return _by_windows(spec, f"{devices.nodes} nodes, {devices.capacity} devices", now)
+
+
+def _by_windows(spec: PoolSpec, message: str, now: float) -> Verdict:
+    """Return whether a pool that has nodes is open, and when it next closes."""
+    closed = next((each for each in spec.windows if each.start <= now < each.end), None)
+    if closed is not None:
+        why = f": {closed.reason}" if closed.reason else ""
+        return False, Reason.MAINTENANCE, f"closed for maintenance until {timestamp(closed.end)}{why}"
+    ahead = min((each.start for each in spec.windows if each.start > now), default=None)
+    soon = f"; closes for maintenance at {timestamp(ahead)}" if ahead is not None else ""
+    return True, Reason.READY, f"{message}{soon}"
 
 
 def pool_numbers(
@@ -234,14 +291,18 @@ def pool_numbers(
     accelerator = tables.accelerators.by_name.get(record.spec.accelerator or "")
     model = accelerator.spec.core if accelerator and accelerator.spec else None
     numbers: dict[str, Any] = {
-        "nodes": {"total": devices.nodes, "ready": devices.ready_nodes},
-        "devices": {**devices.counts(), "reserved": 0, "quarantined": 0},
+        "nodes": {
+            "total": devices.nodes,
+            "ready": devices.ready_nodes,
+            "quarantined": devices.quarantined_nodes,
+        },
+        "devices": {**devices.counts(), "reserved": 0},
         "largestGangDevices": devices.whole,
     }
     peak = peak_gigaflops(model)
     if peak is not None:
         numbers["peakPetaflops"] = decimal_string(Fraction(devices.allocatable * peak, 1_000_000), places=3)
-    return numbers
+    return numbers | health_numbers(tables.health, record.name)
 
 
 def peak_gigaflops(model: Accelerator | None) -> int | None:

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _STATUS_ATTEMPTS = 6
 _FIRST_PAUSE = 0.05
+_SERVER_ERROR = 500
+"""From this code on, an answer does not say whether the request was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,14 @@ class Writer:
                     if slot is None:
                         await _create(port, SERVICES, service or {})
                     else:  # rendered in its turn: thousands at once would keep everybody waiting
-                        await _create(port, PODS, gang.pod(*slot))
+                        body = gang.pod(*slot)
+                        row.unanswered.add(slot)
+                        await _create(port, PODS, body)
+                        row.unanswered.discard(slot)
                         row.made[slot] = self._clock()
                 except ClusterError as error:
+                    if slot is not None and error.code is not None and error.code < _SERVER_ERROR:
+                        row.unanswered.discard(slot)  # it was refused, and is not there
                     first_error.append(error)
 
         async with asyncio.TaskGroup() as group:
@@ -235,9 +242,12 @@ class Writer:
             ClusterError: some could not be deleted for now.
         """
         errors: list[ClusterError] = []
+        silent: set[str] = set()
 
         async def one(pod: PodRow, port: ClusterPort, room: asyncio.Semaphore) -> None:
             async with room:
+                if pod.key[0] in silent:  # the others would end the same way, each after its time-out
+                    return
                 try:
                     # Nobody is left on a node that is gone to end its pods gracefully.
                     grace = 0 if self._node_gone(pod) else None
@@ -248,7 +258,11 @@ class Writer:
                     logger.debug("pod %s is already gone", pod.key)
                 except ClusterError as error:
                     errors.append(error)
+                    if error.code is None:
+                        silent.add(pod.key[0])
                     return
+                if grace == 0:
+                    row.forced.add(pod.uid)
             row.removed.add(pod.uid)
 
         async with asyncio.TaskGroup() as group:
