@@ -305,6 +305,49 @@ def answer(**extra: Any) -> dict[str, Any]:
     } | extra
 
 
+def scored(pool: str, score: int, reason: str, **terms: int) -> dict[str, Any]:
+    units = {"price": "currency/hour", "carbon": "gCO2e/hour", "cost": "currency"}
+    return {
+        "pool": pool,
+        "cluster": "west-1",
+        "alternative": "cuda",
+        "reason": reason,
+        "message": "best score",
+        "scoreMilli": score,
+        "terms": [{"name": n, "milli": milli, "unit": units.get(n, "seconds")} for n, milli in terms.items()],
+    }
+
+
+def test_why_has_a_table_of_what_places_were_compared_by(server, capsys):
+    candidates = [
+        scored("west-h100", 1_234_567_000, "Chosen", price=64_500, carbon=10_080_500, cost=-5),
+        scored("east-a100", 2_000_000_400, "Outscored", price=70_000, staging=687_195, cost=3),
+        *answer()["candidates"],
+    ]
+    server.answers["/v1/jobs/research/big"] = (200, answer(candidates=candidates))
+    assert grid.main(["why", "big", "-n", "research", "--url", server.url]) == 0
+    out = capsys.readouterr().out
+    table = out[out.index("What they are compared by") :].splitlines()[1:]
+    assert [" ".join(line.split()) for line in table] == [
+        "POOL SCORE PRICE CARBON COST STAGING",
+        "points currency/hour gCO2e/hour currency seconds",
+        "west-h100 1,234,567 64.5 10,080 -0.005 0",
+        "east-a100 2,000,000 70 0 0.003 687.195",
+    ]
+    assert max(map(len, table)) <= 80
+
+
+def test_many_terms_are_shown_in_lines_that_fit_a_terminal(server, capsys):
+    terms = {f"term{number}": number * 1_000 for number in range(15)}
+    candidates = [scored(f"pool-{n}", n, "Outscored", **terms) for n in range(10)]
+    server.answers["/v1/jobs/research/big"] = (200, answer(candidates=candidates))
+    assert grid.main(["why", "big", "-n", "research", "--url", server.url]) == 0
+    out = capsys.readouterr().out
+    table = out[out.index("What they are compared by") :].splitlines()[1:]
+    assert max(map(len, table)) <= 80
+    assert all(sum(name.upper() in line.split() for line in table) == 1 for name in terms)
+
+
 def test_why_is_told_from_the_reason_to_what_helps(server, capsys):
     reserved = {
         "start": 1_800_000_000.0,

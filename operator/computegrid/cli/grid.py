@@ -1,4 +1,4 @@
-"""`kubectl grid`: why a job waits, what a job would get, what there is. Put on the PATH as `kubectl-grid`."""
+"""`kubectl grid`: why a job waits, what it would get, what there is, and members. Program `kubectl-grid`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from computegrid.cli import tables
+from computegrid.cli import join, tables
 from computegrid.cli.asking import Asker, AskError, ByKubectl, ByUrl
+from computegrid.cli.kubectl import KubectlError
 
 _FAILED, _USAGE = 1, 2
 
@@ -26,8 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Ask and print; return 0 with an answer, 1 without one, 2 for what the user has to mend."""
     chosen = _parser().parse_args(arguments)
     try:
-        return _run(chosen)
-    except _InputError as error:
+        return join.run(chosen) if chosen.command in {"join", "leave"} else _run(chosen)
+    except KubectlError as error:
+        print(f"kubectl grid: {error}", file=sys.stderr)
+        return _FAILED
+    except (_InputError, join.FlagError) as error:
         print(f"kubectl grid: {error}", file=sys.stderr)
         return _USAGE
     except AskError as error:
@@ -60,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "snapshot", parents=[common], help="save what the operator sees, for `computegrid replay`"
     )
     snapshot.add_argument("filename", help="file to write; - writes standard output")
+    join.add_commands(commands)
     return parser
 
 

@@ -12,6 +12,9 @@ from rich.text import Text
 
 _UNITS = "/compute-units"
 _MILLI = 1000
+_WIDTH = 80
+"""Characters of a line that every terminal has."""
+_GAP = 3
 
 
 def shown(command: str, answer: Mapping[str, Any]) -> Iterable[RenderableType]:
@@ -21,7 +24,7 @@ def shown(command: str, answer: Mapping[str, Any]) -> Iterable[RenderableType]:
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table without lines, as kubectl prints them."""
-    made = Table(box=None, pad_edge=False, header_style="", padding=(0, 3, 0, 0))
+    made = Table(box=None, pad_edge=False, header_style="", padding=(0, _GAP, 0, 0))
     numbers = set(right)
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
@@ -92,6 +95,47 @@ def _job(answer: Mapping[str, Any]) -> Iterable[RenderableType]:
             names = (each["pool"], each["cluster"], each["alternative"])
             made.add_row(*(name or "-" for name in names), each["reason"], Text(each["message"]))
         yield made
+    yield from _scores(answer["candidates"])
+
+
+def _scores(candidates: Iterable[Mapping[str, Any]]) -> Iterable[RenderableType]:
+    """Yield what each place that fits is compared by, a column for each term, below it its unit."""
+    scored = [each for each in candidates if each["scoreMilli"] is not None]
+    units = {term["name"]: term["unit"] for each in scored for term in each["terms"]}
+    if not scored:
+        return
+    places = ["", *(str(each["pool"]) for each in scored)]
+    columns = [["SCORE", "points", *(f"{each['scoreMilli'] // _MILLI:,}" for each in scored)]]
+    for name, unit in units.items():
+        values = [next((t["milli"] for t in each["terms"] if t["name"] == name), 0) for each in scored]
+        columns.append([name.upper(), unit, *map(_decimal, values)])
+    yield Text("\nWhat they are compared by; the lowest score is best:", style="bold")
+    for block in _blocks(columns, _WIDTH - max(map(len, places))):
+        made = table("POOL", *(column[0] for column in block), right=[column[0] for column in block])
+        for row, place in enumerate(places, start=1):
+            made.add_row(place, *(column[row] for column in block))
+        yield made
+
+
+def _blocks(columns: list[list[str]], width: int) -> Iterable[list[list[str]]]:
+    """Yield the columns in as few blocks as fit a terminal."""
+    block: list[list[str]] = []
+    left = width
+    for column in columns:
+        needed = max(map(len, column)) + _GAP
+        if block and needed > left:
+            yield block
+            block, left = [], width
+        block.append(column)
+        left -= needed
+    yield block
+
+
+def _decimal(milli: int) -> str:
+    """Return thousandths as a number that is as exact as one can read."""
+    if milli % _MILLI == 0 or abs(milli) >= 1_000 * _MILLI:
+        return f"{round(milli / _MILLI):,}"
+    return f"{milli / _MILLI:.3f}".rstrip("0")
 
 
 def _summary(answer: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
