@@ -17,6 +17,7 @@ RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))
       --constraint requirements.txt --requirement build.in
 COPY README.md LICENSE ./
 COPY operator operator
+COPY manifests/member manifests/member
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/computegrid/bin/python install --no-cache-dir --no-deps --no-index dist/*.whl
 

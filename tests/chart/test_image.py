@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from charts.generate import ROOT
@@ -15,6 +16,13 @@ def instructions() -> list[str]:
         line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
     )
     return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_the_guard_runs_in_the_image_of_the_operator():
+    guard = (ROOT / "manifests/member/guard.yaml").read_text(encoding="utf-8")
+    operator = (ROOT / "manifests/install/install.yaml").read_text(encoding="utf-8")
+    images = [re.findall(r"image: \"?([^\"\s]+)", text) for text in (guard, operator)]
+    assert images[0] == images[1] != []
 
 
 def test_linter_is_silent():

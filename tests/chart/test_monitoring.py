@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from charts.generate import CHART
-from computegrid.metrics import reference
+from computegrid.metrics.reference import reference
 
 RULES = CHART / "alerts" / "computegrid.yaml"
 UNIT_TESTS = Path(__file__).parent / "alerts_test.yaml"

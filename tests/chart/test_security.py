@@ -17,7 +17,7 @@ KINDS = {"accelerators", "aijobs", "computepools", "computequeues", "memberclust
 # Every right of the operator on the hub, by (group, resource). A new one is a decision: it is made here too.
 CLUSTER_RIGHTS = {
     **{("computegrid.dev", kind): READ for kind in KINDS},
-    ("computegrid.dev", "aijobs"): READ | {"delete", "patch", "update"},
+    ("computegrid.dev", "aijobs"): READ | {"create", "delete", "patch", "update"},
     ("computegrid.dev", "aijobs/finalizers"): {"update"},
     **{("computegrid.dev", f"{kind}/status"): {"get", "patch", "update"} for kind in KINDS},
     ("", "namespaces"): READ,
@@ -31,13 +31,22 @@ JOB_RIGHTS = {
     ("", "nodes"): READ,
     ("", "pods"): READ | {"create", "delete", "patch"},
     ("", "services"): READ | {"create", "delete"},
+    ("resource.k8s.io", "resourceslices"): READ,
+}
+# Only as the account itself: to say the epoch of a write.
+SELF_RIGHTS = {("authentication.k8s.io", "userextras/computegrid-epoch"): {"impersonate"}}
+EPOCH_RIGHTS = {
+    ("", "serviceaccounts"): {"impersonate"},
+    ("", "configmaps"): {"get", "patch"},
 }
 NAMESPACE_RIGHTS = {
     ("", "secrets"): READ,
+    ("", "configmaps"): READ,
     ("coordination.k8s.io", "leases"): READ | {"create", "update"},
 }
 MEMBER_RIGHTS = {
     **JOB_RIGHTS,
+    **SELF_RIGHTS,
     ("", "namespaces"): READ,
     ("authorization.k8s.io", "selfsubjectaccessreviews"): {"create"},
     ("authorization.k8s.io", "selfsubjectrulesreviews"): {"create"},
@@ -65,15 +74,29 @@ def named(documents: Documents, kind: str, name: str) -> dict:
 
 def test_operator_has_these_rights_and_no_others(render: Render):
     documents = render()
-    assert rights(named(documents, "ClusterRole", "grid-computegrid")) == CLUSTER_RIGHTS | JOB_RIGHTS
+    assert (
+        rights(named(documents, "ClusterRole", "grid-computegrid"))
+        == CLUSTER_RIGHTS | JOB_RIGHTS | SELF_RIGHTS
+    )
     role = named(documents, "Role", "grid-computegrid")
-    assert rights(role) == NAMESPACE_RIGHTS
+    assert rights(role) == NAMESPACE_RIGHTS | EPOCH_RIGHTS | {("", "configmaps"): READ | {"patch"}}
     assert role["metadata"]["namespace"] == "grid-system"
 
 
 def test_without_the_local_cluster_it_has_no_right_to_pods(render: Render):
     documents = render("rbac.localCluster=false")
     assert rights(named(documents, "ClusterRole", "grid-computegrid")) == CLUSTER_RIGHTS
+    assert rights(named(documents, "Role", "grid-computegrid")) == NAMESPACE_RIGHTS
+
+
+def test_members_are_written_only_where_they_are_made_of_cluster_profiles(render: Render):
+    plain, with_profiles = render(), render("operator.settings.clusterProfiles=true")
+    for kind, added in {
+        "ClusterRole": {("computegrid.dev", "memberclusters"): READ | {"create", "delete", "patch"}},
+        "Role": {("multicluster.x-k8s.io", "clusterprofiles"): READ},
+    }.items():
+        before, after = (rights(named(each, kind, "grid-computegrid")) for each in (plain, with_profiles))
+        assert after == before | added
 
 
 def test_operator_is_bound_to_its_own_roles_only(render: Render):
@@ -105,7 +128,10 @@ def test_no_role_has_a_wildcard(render: Render):
     for role in roles:
         for rule in role.get("rules") or []:
             assert not [text for text in strings(rule) if "*" in text], role["metadata"]["name"]
-            assert not {"bind", "escalate", "impersonate"} & set(rule["verbs"])
+            assert not {"bind", "escalate"} & set(rule["verbs"])
+            if "impersonate" in rule["verbs"]:
+                own = rule.get("resourceNames") in (["grid-computegrid"], ["computegrid-member"])
+                assert rule["resources"] == ["serviceaccounts"] if own else ["userextras/computegrid-epoch"]
             assert "pods/exec" not in rule["resources"]
 
 
@@ -158,9 +184,13 @@ def test_account_gives_no_token_unasked(render: Render):
 def test_member_account(validate: Validate):
     documents = member_documents()
     validate(documents)
-    assert rights(only(documents, "ClusterRole")) == MEMBER_RIGHTS
-    binding = only(documents, "ClusterRoleBinding")
-    account = only(documents, "ServiceAccount")["metadata"]
+    assert rights(named(documents, "ClusterRole", "computegrid-member")) == MEMBER_RIGHTS
+    own = named(documents, "Role", "computegrid-member")
+    assert EPOCH_RIGHTS.items() <= rights(own).items()
+    for rule in own["rules"]:
+        assert rule["verbs"] == ["create"] or rule["resourceNames"]
+    binding = named(documents, "ClusterRoleBinding", "computegrid-member")
+    account = named(documents, "ServiceAccount", "computegrid-member")["metadata"]
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
     ]
