@@ -80,6 +80,7 @@ def _examples() -> Iterator[Wave]:
     """Yield the examples, each as a reader would apply it."""
     outcomes = {
         "chat": Reason.RUNNING,
+        "assistant": Reason.RUNNING,
         "notebooks": Reason.RUNNING,
         "nightly-report": Reason.SUSPENDED,
         "night": Reason.GROWN,

@@ -169,7 +169,8 @@ class Grid:
     def join(self, name: str) -> None:
         """Give the operator an account in a member, and the hub a Secret with its kubeconfig."""
         cluster = self.members[name]
-        kubectl.output(cluster, "apply", "-f", str(REPOSITORY / "manifests/member/account.yaml"))
+        for part in ("account", "epoch-policy"):
+            kubectl.output(cluster, "apply", "-f", str(REPOSITORY / f"manifests/member/{part}.yaml"))
         config = cluster.kubeconfig_for(self._token(cluster, "computegrid-member"))
         secret = {
             "apiVersion": "v1",

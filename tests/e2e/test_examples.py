@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,9 +80,9 @@ def apply(world: World, file: Path) -> Job:
     return Job(world, stored)
 
 
-def ran(example: Job) -> Object:
+def ran(example: Job, timeout: float = ENDS) -> Object:
     """Wait until an example has come to its good end, after all of its pods were ready; return its status."""
-    example.wait("Finished", reason="Succeeded", timeout=ENDS)
+    example.wait("Finished", reason="Succeeded", timeout=timeout)
     status = example.status
     assert status["startTime"] < status["finishTime"]
     return status
@@ -100,7 +100,7 @@ def test_the_grid_of_the_examples_is_ready(world: World):
 
 def test_there_is_a_test_for_every_example():
     assert [path.name[:2] for path in JOBS] == [f"{n:02}" for n in range(1, len(JOBS) + 1)]
-    assert len(JOBS) == 12
+    assert len(JOBS) == 15
 
 
 def test_01_one_pod_gets_one_device_of_some_pool(applied: dict[str, Job]):
@@ -216,6 +216,53 @@ def test_12_a_short_job_runs_before_a_large_one_and_does_not_delay_it(world: Wor
     for each in (large, short):
         each.delete()
         each.wait_gone()
+
+
+def test_13_a_service_stays_near_its_users(applied: dict[str, Job]):
+    placement = ran(applied["13"])["placement"]
+    assert (placement["clusterName"], placement["acceleratorName"]) == ("core-1", "nvidia-l40s")
+    west = [c for c in placement["candidates"] if c["clusterName"] == "west-1"]
+    assert {c["reason"] for c in west} & {"LatencyTooHigh", "DataNotResident"}
+    assert "Chosen" not in {c["reason"] for c in west}
+
+
+def test_14_a_patient_job_goes_where_power_is_green_and_waits_for_the_night(
+    world: World, applied: dict[str, Job]
+):
+    placement = ran(applied["14"])["placement"]
+    assert (placement["clusterName"], placement["acceleratorName"]) == ("west-1", "nvidia-a100")
+    terms = {each["term"] for each in placement["candidates"][0]["scores"]}
+    assert {"price", "carbon", "egress", "staging"} <= terms
+    dirty = datetime.now(UTC).replace(microsecond=0)
+    clean = dirty + timedelta(seconds=90)
+    lines = f"{dirty.isoformat()} 420\n{clean.isoformat()} 90"
+    forecast = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"cn-west": lines}}
+    where = {"name": "computegrid-carbon", "namespace": "computegrid-system"}
+    world.hub.ensure(forecast | {"metadata": where})
+    try:
+        night = apply(world, EXAMPLES / "14-patient-green/night.yaml")
+        night.wait("Admitted", status="False", reason="PutOff")
+        said = night.wait_for(lambda: night.status.get("estimatedStartTime"), "knows when it starts")
+        assert seconds(said) == clean.timestamp()
+        assert "420 gCO2e/kWh now, 90" in night.condition("Admitted")["message"]
+        assert seconds(ran(night, timeout=150.0)["placement"]["admittedTime"]) >= clean.timestamp()
+    finally:
+        world.hub.delete("ConfigMap", where["name"], where["namespace"])
+    night.delete()
+    night.wait_gone()
+
+
+def test_15_a_job_that_no_cluster_has_room_for_runs_in_two(world: World, applied: dict[str, Job]):
+    status = ran(applied["15"])
+    assert (status["parts"]["count"], status["parts"]["succeeded"]) == (4, 4)
+    parts = world.hub.list("AIJob", "research", "computegrid.dev/part-of=protein-sweep")
+    places = {part["metadata"]["name"]: part["status"]["placement"] for part in parts}
+    assert sorted(places) == [f"protein-sweep-p{number}" for number in range(4)]
+    assert {place["clusterName"] for place in places.values()} == {"west-1", "north-1"}
+    for place in places.values():
+        alternative = {"west-1": "cann", "north-1": "rocm"}[place["clusterName"]]
+        assert place["alternativeName"] == alternative
+    assert status["usage"]["deviceSeconds"] == sum(p["status"]["usage"]["deviceSeconds"] for p in parts)
 
 
 def seconds(stamp: str) -> float:
