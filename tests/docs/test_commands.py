@@ -25,6 +25,7 @@ PROVEN = {
 RUN = [
     ROOT / "README.md",
     ROOT / "docs/concepts.md",
+    ROOT / "docs/failures.md",
     *EXAMPLES,
     ROOT / "docs/operations.md",
     ROOT / "docs/install.md",
@@ -34,6 +35,7 @@ RUN = [
 ELSEWHERE = {
     "examples/00-grid/README.md": "tests/e2e/conftest.py::grid_world",
     "manifests/member/README.md": "tests/docs/test_commands.py::test_commands_work[docs/install.md]",
+    "docs/members.md": "tests/docs/test_commands.py::test_commands_work[docs/install.md]",
     "CONTRIBUTING.md": "tests/docs/test_commands.py::test_commands_have_a_proof",
     "docs/scheduling.md": "tests/e2e/test_questions.py::test_every_command_answers",
     "docs/simulate.md": "tests/simulate/test_command.py::test_commands_of_the_page_work",
