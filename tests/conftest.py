@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.plugins.controlplane"]
+pytest_plugins = ["tests.plugins.controlplane", "tests.plugins.seeding"]
 
 
 @pytest.hookimpl(trylast=True)

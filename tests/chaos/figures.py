@@ -20,6 +20,8 @@ class Options:
     """Run only every `shards`-th case, from number `shard` on: several processes share the work."""
     folder: Path = Path(".plane/chaos")
     """Where control planes and logs of the suite go."""
+    resume: bool = False
+    """Whether cases that an earlier run with the same folder has tried are taken from its record."""
 
     def mine(self, number: int) -> bool:
         """Whether case `number` is in this shard."""

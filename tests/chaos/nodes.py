@@ -190,7 +190,7 @@ class _Breaker:
 
 
 def run(options: Options) -> list[Figure]:
-    """Return two figures, of faults made good in time and of pods that were put on nodes that are well."""
+    """Return figures of faults made good in time, of where pods were put, and of the large job."""
     if not options.mine(0):
         return []
     size = _SHORT if options.short else _FULL
@@ -205,10 +205,19 @@ def run(options: Options) -> list[Figure]:
             _break_all(world, breaker, size, random.Random(options.seed))
             figures = _figures(breaker, size, options)
             eventually(lambda: _running(world) == size.others + 1, "all jobs run again", 300, interval=1.0)
+            figures.append(_went_on(world, options))
         finally:
             pods.stop()
             watching.close()
     return figures
+
+
+def _went_on(world: World, options: Options) -> Figure:
+    """Whether the large job, whose pods are replaced one by one, is still in its first attempt."""
+    figure = Figure("nodes: the large job went on", options.seed)
+    placed = (world.hub.get("AIJob", "big", NAMESPACE) or {})["status"]["placement"]
+    figure.count(placed["attempt"] == 0, f"it is in attempt {placed['attempt']}")
+    return figure
 
 
 def _fill(world: World, size: _Size) -> None:

@@ -14,7 +14,7 @@ from tests.e2e.world import World
 
 ACCOUNTS = {f"system:serviceaccount:{NAMESPACE}:{name}" for name in (RELEASE, f"{RELEASE}-member")}
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
-ASKS = {"selfsubjectaccessreviews"}
+ASKS = {"selfsubjectaccessreviews", "selfsubjectreviews"}
 """Created to ask a question: nothing is stored."""
 
 

@@ -21,6 +21,7 @@ KINDS = {
     "ComputePool": (_GRID, "computepools"),
     "ComputeQueue": (_GRID, "computequeues"),
     "MemberCluster": (_GRID, "memberclusters"),
+    "ConfigMap": ("/api/v1", "configmaps"),
     "Event": ("/api/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "Namespace": ("/api/v1", "namespaces"),
@@ -115,18 +116,16 @@ class Api:
         version = self._ask("GET", f"{path_of(kind, '', namespace)}?limit=1")["metadata"]["resourceVersion"]
         path = f"{path_of(kind, '', namespace)}?{query}&resourceVersion={version}"
         connection.request("GET", path, headers=self._headers())
-        answer = connection.getresponse()
-        assert answer.status == http.client.OK, answer.read()
+        return _changes(connection)
 
-        def changes() -> Iterator[tuple[str, Object]]:
-            try:
-                while line := answer.readline():
-                    event = json.loads(line)
-                    yield event["type"], event["object"]
-            finally:
-                connection.close()
-
-        return changes()
+    def follow(self, kind: str, namespace: str) -> tuple[list[Object], Iterator[tuple[str, Object]]]:
+        """Return all objects of a namespace, and a watch of what becomes of them."""
+        path = path_of(kind, "", namespace)
+        found = self._ask("GET", path)
+        connection = self._connect()
+        version = found["metadata"]["resourceVersion"]
+        connection.request("GET", f"{path}?watch=1&resourceVersion={version}", headers=self._headers())
+        return found["items"], _changes(connection)
 
     def token(self, account: str, namespace: str) -> str:
         """Return a new token of a ServiceAccount."""
@@ -172,6 +171,22 @@ class Api:
         if self.cluster.token:
             headers["Authorization"] = f"Bearer {self.cluster.token}"
         return headers
+
+
+def _changes(connection: http.client.HTTPSConnection) -> Iterator[tuple[str, Object]]:
+    """Return what a watch tells; it is open when this returns."""
+    answer = connection.getresponse()
+    assert answer.status == http.client.OK, answer.read()
+
+    def changes() -> Iterator[tuple[str, Object]]:
+        try:
+            while line := answer.readline():
+                event = json.loads(line)
+                yield event["type"], event["object"]
+        finally:
+            connection.close()
+
+    return changes()
 
 
 def path_of(kind: str, name: str = "", namespace: str = "") -> str:

@@ -55,6 +55,13 @@ def is_true(name: str, kind: str) -> Callable[[str, Object], bool]:
     )
 
 
+def because(name: str, kind: str, reason: str) -> Callable[[str, Object], bool]:
+    """Whether a change is that a job's condition has a reason."""
+    return lambda _, found: (
+        found["metadata"]["name"] == name and condition_of(found, kind)["reason"] == reason
+    )
+
+
 def nth_pod(number: int) -> Callable[[str, Object], bool]:
     """Whether a change is the creation of pod number `number`."""
     seen: set[str] = set()
@@ -184,7 +191,7 @@ def test_killed_while_restarting_after_a_lost_node_it_counts_once(world: World):
     victim = gang.pods()[0]["spec"]["nodeName"]
     changes = status_of(world)
     world.faults("west-1").delete([victim])
-    kill_when(world, changes, is_true(name, "Evicted"))
+    kill_when(world, changes, because(name, "PodsReady", "Replaced"))
     world.start(**ONE_BY_ONE)
     gang.wait_for(lambda: gang.placement["attempt"] == 1 and "clusterName" in gang.placement, "placed anew")
     gang.wait_running()

@@ -27,9 +27,73 @@ def wait_attempt(running: Job, number: int, timeout: float = 30.0) -> Object:
     return running.wait_for(reached, f"attempt {number} runs", timeout)
 
 
+def nodes_by_index(pods: list[Object]) -> dict[str, str]:
+    """Return the node of each pod of one pod set."""
+    return {pod["metadata"]["labels"][labels.INDEX]: pod["spec"].get("nodeName", "") for pod in pods}
+
+
+def test_only_the_pods_of_a_deleted_node_are_replaced(world: World):
+    pool = world.pool(nodes=3, devices=4)
+    policy = {"backoffLimit": 0, "onPodFailure": "ReplacePod"}
+    gang = world.submit(job("replaced", pod_set(replicas=8), pool=pool, failurePolicy=policy))
+    gang.wait_running()
+    before = {pod["metadata"]["name"]: pod for pod in gang.pods("west-1")}
+    victim = min(pod["spec"]["nodeName"] for pod in before.values())
+    world.faults("west-1").delete([victim])
+
+    def replaced() -> bool:
+        pods = gang.pods("west-1")
+        nodes = set(nodes_by_index(pods).values())
+        return len(pods) == 8 and len(nodes) == 2 and victim not in nodes
+
+    gang.wait_for(replaced, "what was lost runs elsewhere")
+    gang.wait("PodsReady", "True")
+    after = {pod["metadata"]["name"]: pod for pod in gang.pods("west-1")}
+    assert after.keys() == before.keys()  # the same names, ranks and attempt
+    stayed = [name for name, pod in before.items() if pod["spec"]["nodeName"] != victim]
+    assert len(stayed) == 4
+    for name in stayed:
+        assert after[name]["metadata"]["uid"] == before[name]["metadata"]["uid"]
+    status = gang.status
+    assert status["restarts"] == {"infrastructure": 1, "user": 0}
+    assert status["placement"]["attempt"] == 0
+    assert {node["name"] for node in status["placement"]["podSets"][0]["nodes"]} == set(
+        nodes_by_index(list(after.values())).values()
+    )
+    assert any(event["reason"] == "Replaced" and victim in event["message"] for event in gang.events())
+
+
+def test_a_gang_that_starts_again_keeps_its_place_while_a_rival_waits(world: World):
+    pool = world.pool(nodes=4, devices=4)
+    gang = world.submit(job("keeps-place", pod_set(replicas=12), pool=pool))
+    gang.wait_running()
+    before = nodes_by_index(gang.pods("west-1"))
+    rival = world.submit(job("rival", pod_set(replicas=8), pool=pool))
+    rival.wait("Ready", "False", "Queued")
+    victim = before["0"]
+    world.faults("west-1").delete([victim])
+    status = wait_attempt(gang, 1)
+    assert status["restarts"] == {"infrastructure": 1, "user": 0}
+    after = nodes_by_index(gang.pods("west-1"))
+    assert len(after) == 12
+    assert {index: node for index, node in after.items() if before[index] != victim} == {
+        index: node for index, node in before.items() if node != victim
+    }
+    assert victim not in after.values()
+    assert rival.pods("west-1") == []
+
+
 def test_a_deleted_node_costs_an_infrastructure_restart_only(world: World):
     pool = world.pool(nodes=3, devices=4)
-    gang = world.submit(job("node-gone", pod_set(replicas=8), pool=pool, failurePolicy={"backoffLimit": 0}))
+    gang = world.submit(
+        job(
+            "node-gone",
+            pod_set(replicas=8),
+            pool=pool,
+            failurePolicy={"backoffLimit": 0},
+            checkpoint={"path": "/ckpt"},
+        )
+    )
     gang.wait_running()
     victim = min({pod["spec"]["nodeName"] for pod in gang.pods("west-1")})
     world.faults("west-1").delete([victim])
@@ -148,3 +212,50 @@ def test_a_node_that_comes_back_in_time_costs_nothing(world: World):
     late.wait_running()
     assert {pod["metadata"]["uid"] for pod in gang.pods("west-1")} == before
     assert "restarts" not in gang.status or gang.status["restarts"]["infrastructure"] == 0
+
+
+def nodes_of(running: Job) -> set[str]:
+    """Return the nodes of the pods that are not on their way out."""
+    pods = running.pods("west-1")
+    return {pod["spec"].get("nodeName", "") for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+
+
+def test_a_node_that_stays_silent_is_left_and_its_pods_do_not_linger(world: World):
+    pool = world.pool(nodes=3, devices=4)
+    gang = world.submit(job("silent", pod_set(replicas=8), pool=pool, failurePolicy={"backoffLimit": 0}))
+    gang.wait_running()
+    victim = min(nodes_of(gang))
+    world.faults("west-1").not_ready([victim], status="Unknown")
+    status = wait_attempt(gang, 1)
+    assert status["restarts"] == {"infrastructure": 1, "user": 0}
+    gang.wait_for(lambda: len(gang.pods("west-1")) == 8, "nothing lingers on the dead node")
+    assert victim not in nodes_of(gang)
+    assert any(event["reason"] == "NodeLost" for event in gang.events())
+    world.faults("west-1").ready([victim])
+
+
+def test_a_fault_of_devices_moves_the_job_and_shows_on_the_pool(world: World):
+    pool = world.pool(nodes=2, devices=4)
+    solo = world.submit(job("faulty", pod_set(devices=4), pool=pool, failurePolicy={"backoffLimit": 0}))
+    solo.wait_running()
+    (victim,) = nodes_of(solo)
+    taint = "computegrid.dev/device-fault"
+    world.faults("west-1").taint([victim], f"{taint}=xid79:NoExecute")
+    status = wait_attempt(solo, 1)
+    assert status["restarts"] == {"infrastructure": 1, "user": 0}
+    assert nodes_of(solo).isdisjoint({victim})
+
+    def suspects() -> list[Object]:
+        read = world.hub.get("ComputePool", pool)
+        assert read is not None
+        found = read["status"]
+        return found.get("suspectNodes", []) if found["nodes"].get("quarantined") else []
+
+    solo.wait_for(lambda: [each["name"] for each in suspects()] == [victim], "the pool names the node", 60)
+    (told,) = suspects()
+    assert (told["reason"], told["standing"], told["failures"]) == ("DeviceFault", True, 1)
+    assert f"{taint}=xid79" in told["message"]
+    world.faults("west-1").untaint([victim], taint)
+    second = world.submit(job("comes-back", pod_set(devices=4), pool=pool))
+    second.wait_running()
+    assert nodes_of(second) == {victim}

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from computegrid.metrics import JOB_STATES, Metrics
+from computegrid.metrics.counters import Metrics
+from computegrid.metrics.gauges import JOB_STATES
 from computegrid.reasons import Reason
 from controlplane.embedded import ControlPlane
 from demo.grid import NAMESPACE as SYSTEM
