@@ -23,6 +23,7 @@ import numpy as np
 from computegrid.core.choice.candidates import Fit
 from computegrid.core.choice.chooser import Chooser
 from computegrid.core.choice.search import Search
+from computegrid.core.cluster import Cluster
 from computegrid.core.policy import Policy
 from computegrid.core.queues.queue import Queue, Quota
 from computegrid.core.queues.quota import Quotas
@@ -31,7 +32,6 @@ from computegrid.core.schedule import schedule
 from computegrid.core.snapshot import (
     Accelerator,
     Alternative,
-    Cluster,
     Job,
     Nodes,
     PodSet,

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from computegrid.core.policy import Policy
 from computegrid.reasons import Reason
 from computegrid.simulate.generator import Recipe, generate
 from computegrid.simulate.life import State
@@ -95,8 +94,7 @@ def until_running(simulation: Simulation, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(("checkpoint", "lost"), [(0.0, 300.0), (120.0, 60.0)])
-def test_a_lost_node_restarts_the_whole_gang_after_its_back_off(checkpoint: float, lost: float):
-    policy = Policy()
+def test_a_lost_node_restarts_the_whole_gang_and_it_keeps_its_place(checkpoint: float, lost: float):
     jobs = make_jobs(
         {"pods": 2, "run_seconds": 1000.0, "checkpoint_seconds": checkpoint},
         {"pods": 1, "submitted": 311.0, "run_seconds": 1.0, "devices": 0},
@@ -104,17 +102,53 @@ def test_a_lost_node_restarts_the_whole_gang_after_its_back_off(checkpoint: floa
     simulation = Simulation(make_grid(3), jobs, Settings(start_seconds=10.0, grace_seconds=30.0))
     until_running(simulation, 311.0)
     life = simulation.jobs.lives[0]
-    lose_node(simulation, int(life.hold.rows[0]))
-    assert life.state is State.PENDING
+    failed, kept = life.hold.rows.tolist()
+    lose_node(simulation, failed)
+    assert life.state is State.RUNNING
+    assert life.running.lost == (("worker", 0), ("worker", 1))
     assert life.restarts_infrastructure == 1
     assert life.restarts_user == 0
-    assert life.job.not_before == simulation.now + policy.infrastructure_back_off.seconds(0)
+    assert life.job.not_before == simulation.now  # the first loss in a while waits for nothing
     assert life.progress.lost == pytest.approx(lost)
+    until_running(simulation, 320.0)
+    assert kept in life.hold.rows
+    assert failed not in life.hold.rows
     outcome = simulation.run()
     assert life.state is State.FINISHED
     assert life.attempt == 2
     assert outcome.lost_hours == pytest.approx(lost * 16 / 3600)
-    assert life.ended_at == pytest.approx(311.0 + 30.0 + 1.0 + 10.0 + 1000.0 - (300.0 - lost))
+    assert life.ended_at == pytest.approx(311.0 + 30.0 + 10.0 + 1000.0 - (300.0 - lost))
+
+
+def test_a_gang_without_another_node_gives_its_place_up_and_waits_for_the_repair():
+    ticks = [{"submitted": 60.0 * n, "run_seconds": 1.0, "devices": 0} for n in (1, 2, 3)]
+    jobs = make_jobs({"pods": 2, "run_seconds": 600.0}, *ticks)
+    simulation = Simulation(make_grid(2), jobs, Settings())
+    until_running(simulation, 60.0)
+    life = simulation.jobs.lives[0]
+    row = int(life.hold.rows[0])
+    lose_node(simulation, row)
+    until_running(simulation, 180.0)
+    assert life.state is State.PENDING
+    assert life.hold is None
+    assert (life.restarts_infrastructure, life.evictions) == (1, 1)
+    simulation.occupancy.set_ready(row, ready=True)
+    simulation.jobs.changed = True
+    simulation.run()
+    assert life.state is State.FINISHED
+
+
+def test_what_is_held_stays_within_the_grid_when_nodes_fail_all_the_time():
+    jobs = make_jobs(*({"pods": 3, "submitted": 60.0 * n, "checkpoint_seconds": 20.0} for n in range(12)))
+    settings = Settings(faults_per_node_day=100.0, repair_seconds=300.0, start_seconds=5.0, grace_seconds=5.0)
+    simulation = Simulation(make_grid(8), jobs, settings)
+    while simulation.advance():
+        occupancy = simulation.occupancy
+        assert (occupancy.used >= 0).all()
+        assert (occupancy.used <= occupancy.allocatable).all()
+    assert all(life.state is State.FINISHED for life in simulation.jobs.lives)
+    assert sum(life.restarts_infrastructure for life in simulation.jobs.lives) > 0
+    assert not simulation.occupancy.used.any()
 
 
 def test_a_users_error_is_tried_again_and_then_given_up():

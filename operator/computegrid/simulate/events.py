@@ -20,9 +20,11 @@ class Kind(IntEnum):
     """A time has come that a job waits for."""
     REPAIR = 4
     FAULT = 5
-    RENEWAL = 6
+    NOTICE = 6
+    """A fault becomes known."""
+    RENEWAL = 7
     """A budget is whole again."""
-    CYCLE = 7
+    CYCLE = 8
 
 
 _ENDLESS = {Kind.REPAIR, Kind.FAULT, Kind.CYCLE, Kind.RENEWAL}

@@ -23,11 +23,12 @@ from computegrid.api.member_cluster import MemberCluster
 from computegrid.api.quantity import count, cpu_millis, round_down
 from computegrid.api.scalars import Quantity
 from computegrid.core.resources import CPU, MEMORY, PODS
+from computegrid.core.selector import Selector
 from computegrid.simulate.columns import InputError
 from computegrid.simulate.supply import PODS_PER_NODE, Grid
 from computegrid.simulate.workload import MOST_DEVICES, NAMESPACE
 from computegrid.state.nodes import NodeRow
-from computegrid.state.supply import AcceleratorSpec, PoolSpec, Selector
+from computegrid.state.supply import AcceleratorSpec, PoolSpec
 from computegrid.state.tables import Tables
 from computegrid.state.view import View
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from heapq import heappop, heappush
+from dataclasses import replace
 
 from computegrid.core import lifecycle
-from computegrid.core.decisions import Eviction, Placement, Resize
+from computegrid.core.decisions import Eviction, Placement, Replacement, Resize
 from computegrid.core.lifecycle import PodPhase, PodView
 from computegrid.core.snapshot import Job, Running
 from computegrid.reasons import Reason
 from computegrid.simulate.events import Agenda, Kind
 from computegrid.simulate.life import Life, State
 from computegrid.simulate.meters import Meters
-from computegrid.simulate.occupancy import Hold, Occupancy
+from computegrid.simulate.occupancy import Occupancy
+from computegrid.simulate.parts import Broken, Departures, Saves, at_most, ends, part, running_of
 from computegrid.simulate.queues import Accounts
 from computegrid.simulate.rates import Rates, rates_of
 from computegrid.simulate.settings import Settings
@@ -35,6 +35,9 @@ class Jobs:
         self.running: dict[int, Running] = {}
         self.short: set[int] = set()
         """Running jobs with fewer pods than they asked for."""
+        self.lost: set[int] = set()
+        """Running jobs whose lost pods have no nodes yet."""
+        self.broken = Broken()
         self.ended = 0
         self.changed = False
         """Something happened that the core has not seen yet."""
@@ -45,10 +48,8 @@ class Jobs:
         self._agenda = agenda
         self._settings = settings
         self._learned = Runtimes()
-        self._saves: list[tuple[float, int, int]] = []
-        """A heap of (when work is saved next, number, attempt)."""
-        self._going: dict[int, _Going] = {}
-        self._tickets = 0
+        self._saves = Saves()
+        self._departures = Departures(occupancy, agenda, settings)
 
     # -- what happens
 
@@ -64,7 +65,7 @@ class Jobs:
         if now < life.up_at:
             return  # more of them were made since
         life.ready, life.phase = life.made, PodPhase.RUNNING
-        life.progress.begin(now, _part(life.job, life.made))
+        self.broken.work(life, now)
         self._carry(life, life.pods(), now)
         self._plan_end(life, now)
 
@@ -74,19 +75,21 @@ class Jobs:
         life.phase = PodPhase.FAILED if fails else PodPhase.SUCCEEDED
         self.look(life, now)
 
+    def on_node(self, row: int) -> list[Life]:
+        """Return the running jobs that hold something on a node."""
+        lives = [self.lives[number] for number in sorted(self.running)]
+        return [life for life in lives if life.hold is not None and row in life.hold.rows]
+
     def lose_node(self, row: int, node: str, now: float) -> None:
         """A node is lost, and with it the pods on it."""
-        for number in sorted(self.running):
-            life = self.lives[number]
-            if life.hold is not None and row in life.hold.rows:
-                self._carry(life, life.pods_without(node), now)
+        for life in self.on_node(row):
+            self._carry(life, life.pods_without(node), now)
         self.changed = True
 
     def gone(self, ticket: int, now: float) -> None:
         """Pods that were told to go are gone: their place is free."""
-        going = self._going.pop(ticket)
+        going = self._departures.gone(ticket)
         life = going.life
-        self._occupancy.give_back(going.hold, announced=True)
         if going.whole:
             self._left(life, now)
         elif life.attempt == going.attempt and life.running is not None:
@@ -109,6 +112,7 @@ class Jobs:
         self._accounts.wait(life.job.queue, life.devices, -1)
         self._accounts.by_name[life.job.queue].running += 1
         life.state, life.admitted_at, life.was_ready = State.RUNNING, now, False
+        life.progress_at, life.saved_before = now, life.progress.saved
         life.made, life.ready, life.phase = (), (), PodPhase.PENDING
         if life.first_admitted_at is None:
             life.first_admitted_at = now
@@ -126,6 +130,21 @@ class Jobs:
         self._stop(life, now, whole=False)
         self._let_go(life, now)
 
+    def replace(self, replacement: Replacement, now: float) -> None:
+        """Give a job nodes for the pods that it lost; they start when the others have ended."""
+        life = self._by_uid[replacement.placement.job]
+        before = life.hold
+        assert before is not None
+        self._meters.advance(now)
+        self.lost.discard(life.number)
+        life.replaced_at = now
+        running = self._run(life, replacement.placement, now)
+        life.hold = self._occupancy.hold_of(running)
+        self._occupancy.take(life.hold.beyond(before))
+        self._occupancy.give_back(before.beyond(life.hold), announced=False)
+        self._hold(life, running, now)
+        self._carry(life, life.pods(), now)
+
     def resize(self, resize: Resize, now: float) -> None:
         """Give an elastic job more pods, or take some of it."""
         life = self._by_uid[resize.placement.job]
@@ -138,42 +157,40 @@ class Jobs:
         self._occupancy.take(life.hold.beyond(before))
         released = before.beyond(life.hold)
         if len(released.rows):
-            self._release(life, released, now, whole=False)
+            self._departures.tell(life, released, now, whole=False)
             self.running[life.number] = replace(running, fixed=True)
         self._hold(life, running, now)
         sizes = dict(life.sizes or ())
-        life.made = _at_most(life.made, sizes)
-        fewer = _at_most(life.ready, sizes)
+        life.made = at_most(life.made, sizes)
+        fewer = at_most(life.ready, sizes)
         if fewer != life.ready:
             life.ready = fewer
-            life.progress.begin(now, _part(life.job, fewer))
+            self.broken.work(life, now)
             self._plan_end(life, now)
         self._carry(life, life.pods(), now)
 
     def saved(self, now: float) -> None:
         """Tell the core when work was last saved."""
-        while self._saves and self._saves[0][0] <= now:
-            _, number, attempt = heappop(self._saves)
-            life = self.lives[number]
-            if life.attempt != attempt or life.running is None:
-                continue
+        for life in self._saves.due(now):
+            assert life.running is not None
             at = life.progress.saved_at(now)
             if at is not None:
                 life.running = replace(life.running, saved=at)
                 self._show(life)
-            self._save_next(life, now if at is None else at)
+            self._saves.plan(life, now if at is None else at)
 
     # -- how it is carried out
 
     def _carry(self, life: Life, pods: tuple[PodView, ...], now: float) -> None:
         """Take steps until one only waits."""
         for _ in range(_MOST_STEPS):
-            step = lifecycle.step(life.facts(), pods, now, self._settings.policy)
+            step = lifecycle.step(life.facts(now), pods, now, self._settings.policy)
             left = any(not pod.ended for pod in step.delete)
             match step.action:
                 case lifecycle.Create():
                     assert life.sizes is not None
-                    life.made, life.up_at = life.sizes, now + self._settings.start_seconds
+                    life.made = life.sizes
+                    life.up_at = max(now, life.clear_at) + self._settings.start_seconds
                     self._agenda.add(life.up_at, Kind.UP, life.number, life.attempt)
                     return
                 case lifecycle.Ready():
@@ -182,6 +199,9 @@ class Jobs:
                     self._run_on(life, now)
                 case lifecycle.Finish(succeeded=succeeded, reason=reason):
                     self._finish(life, reason, now, succeeded=succeeded, left=left)
+                    return
+                case lifecycle.Replace() as loss:
+                    self._lose(life, loss, now)
                     return
                 case lifecycle.Restart() as restart:
                     self._restart(life, restart, now, left=left)
@@ -218,17 +238,41 @@ class Jobs:
         else:
             life.restarts_user += 1
         life.last_restart_at = now
+        life.note_end(now, infrastructure=restart.infrastructure)
         life.job = replace(life.job, not_before=restart.not_before)
         self._stop(life, now, whole=False)
         self._let_go(life, now, at_once=not left)
 
+    def _lose(self, life: Life, loss: lifecycle.Replace, now: float) -> None:
+        """All pods are made again; the job keeps its place, and the core says where what was lost goes."""
+        assert life.running is not None
+        life.restarts_infrastructure += not loss.again
+        life.last_restart_at = now
+        life.job = replace(life.job, not_before=loss.not_before)
+        if not loss.again:
+            life.note_end(now, infrastructure=True)
+        life.progress_at = now if life.was_ready else life.progress_at
+        self._end_attempt(life, now, whole=False)
+        life.was_ready, life.made, life.ready, life.phase = False, (), (), PodPhase.PENDING
+        life.clear_at = now + self._settings.grace_seconds
+        life.running = replace(life.running, job=life.job, lost=loss.lost, cause=loss.cause)
+        self.running[life.number] = life.running
+        self.lost.add(life.number)
+        self.changed = True
+
+    def _end_attempt(self, life: Life, now: float, *, whole: bool) -> None:
+        life.progress.stop(now, whole=whole)
+        life.saved_before = life.progress.saved
+        life.attempt += 1
+        life.plan += 1
+        life.look_at = None
+
     def _stop(self, life: Life, now: float, *, whole: bool) -> None:
         """End an attempt: from now on the core does not see the job as running."""
         self._meters.advance(now)
-        life.progress.stop(now, whole=whole)
-        life.attempt += 1
-        life.plan += 1
-        life.running = life.admitted_at = life.look_at = None
+        self._end_attempt(life, now, whole=whole)
+        life.running = life.admitted_at = life.replaced_at = None
+        self.lost.discard(life.number)
         life.state = State.PENDING
         self._accounts.by_name[life.job.queue].running -= 1
         del self.running[life.number]
@@ -242,13 +286,7 @@ class Jobs:
             self._occupancy.give_back(life.hold, announced=False)
             self._left(life, now)
         else:
-            self._release(life, life.hold, now, whole=True)
-
-    def _release(self, life: Life, hold: Hold, now: float, *, whole: bool) -> None:
-        self._tickets += 1
-        self._going[self._tickets] = _Going(life, hold, life.attempt, whole)
-        self._occupancy.announce(hold)
-        self._agenda.add(now + self._settings.grace_seconds, Kind.GONE, self._tickets)
+            self._departures.tell(life, life.hold, now, whole=True)
 
     def _left(self, life: Life, now: float) -> None:
         """Count no longer what was held; a job that is not over queues again."""
@@ -269,13 +307,10 @@ class Jobs:
 
     def _run(self, life: Life, placement: Placement, now: float) -> Running:
         """Tell the core that the job runs there."""
-        job = life.job
-        started = now if life.admitted_at is None else life.admitted_at
-        saved = None if life.running is None else life.running.saved
-        running = Running(job, placement, started, saved, *_ends(life, started))
+        running = running_of(life, placement, now)
         life.place, life.running = placement, running
         self.running[life.number] = running
-        if _part(job, life.sizes or ()) < 1.0:
+        if part(life.job, life.sizes or ()) < 1.0:
             self.short.add(life.number)
         else:
             self.short.discard(life.number)
@@ -284,21 +319,17 @@ class Jobs:
     def _run_on(self, life: Life, now: float) -> None:
         """The job is up: when it will have ended is known better, and when it will have saved."""
         assert life.running is not None
-        ends, likely = _ends(life, life.running.started)
-        if ends != life.running.ends or likely != life.running.likely_ends:
-            life.running = replace(life.running, ends=ends, likely_ends=likely)
+        latest, likely = ends(life, life.running.started)
+        if latest != life.running.ends or likely != life.running.likely_ends:
+            life.running = replace(life.running, ends=latest, likely_ends=likely)
             self._show(life)
-        if life.progress.checkpoint_seconds > 0:
-            self._save_next(life, now)
+        self._saves.plan(life, now)
 
     def _show(self, life: Life) -> None:
         """Let the core see what is known anew of a running job; one that is being resized stays fixed."""
         assert life.running is not None
         fixed = self.running[life.number].fixed
         self.running[life.number] = replace(life.running, fixed=True) if fixed else life.running
-
-    def _save_next(self, life: Life, after: float) -> None:
-        heappush(self._saves, (after + life.progress.checkpoint_seconds, life.number, life.attempt))
 
     def _hold(self, life: Life, running: Running, now: float) -> None:
         """Count what the job holds from now on."""
@@ -309,38 +340,9 @@ class Jobs:
 
     def _plan_end(self, life: Life, now: float) -> None:
         """Foretell when the pods come to their end, as the job runs now."""
-        if life.running is None or not life.was_ready:
+        if life.running is None or not life.was_ready or not life.progress.rate:
             return
         submission = life.submission
         target = submission.run_seconds if submission.fails_after is None else submission.fails_after
         life.plan += 1
         self._agenda.add(now + life.progress.left(now, target), Kind.END, life.number, life.plan)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Going:
-    """Pods that were told to go."""
-
-    life: Life
-    hold: Hold
-    attempt: int
-    whole: bool
-    """All pods of the job, so that it queues again after that."""
-
-
-def _part(job: Job, sizes: tuple[tuple[str, int], ...]) -> float:
-    """Return which part of its pods a job has."""
-    return sum(count for _, count in sizes) / sum(pod_set.replicas for pod_set in job.pod_sets)
-
-
-def _at_most(sizes: tuple[tuple[str, int], ...], most: dict[str, int]) -> tuple[tuple[str, int], ...]:
-    return tuple((name, min(count, most.get(name, 0))) for name, count in sizes)
-
-
-def _ends(life: Life, started: float) -> tuple[float | None, float | None]:
-    """Return when a job will have ended at the latest, and when it will if it is like its like."""
-    job, submission = life.job, life.submission
-    ends = None if job.longest_seconds is None else started + job.longest_seconds
-    if submission.limit_seconds is not None and life.started_at is not None:
-        ends = life.started_at + submission.limit_seconds
-    return ends, None if job.typical_seconds is None else started + job.typical_seconds

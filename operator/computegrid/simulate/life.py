@@ -58,6 +58,14 @@ class Life:
     """When the pods that were created last are up."""
     phase: PodPhase = PodPhase.PENDING
     """Of the pods that are up; they all do the same."""
+    clear_at: float = 0.0
+    """When the pods of the attempt before have ended, where the job kept its place."""
+    replaced_at: float | None = None
+    """When lost pods were last given nodes."""
+    progress_at: float | None = None
+    """When its pods were lost after all had been ready, else when it was last given a place."""
+    fruitless_seconds: float = 0.0
+    """How long the attempts before this one lasted that infrastructure ended before they saved anything."""
     look_at: float | None = None
     """When time alone will change what is to be done."""
     admitted_at: float | None = None
@@ -74,6 +82,8 @@ class Life:
     """Of its end."""
     place: Placement | None = None
     """The last one that it had."""
+    saved_before: float = 0.0
+    """Work that was saved when the attempt began."""
     held_since: float = 0.0
     device_seconds: float = 0.0
     money: float = 0.0
@@ -81,10 +91,11 @@ class Life:
     grams: float = 0.0
 
     @classmethod
-    def of(cls, number: int, submission: Submission) -> Life:
-        """Return a job that has just been submitted."""
+    def of(cls, number: int, submission: Submission, save_seconds: float = 0.0) -> Life:
+        """Return a job that has just been submitted; each saving of its work takes so long."""
         job = submission.job
-        return cls(number, submission, job, full_devices(job), Progress(submission.checkpoint_seconds))
+        progress = Progress(submission.checkpoint_seconds, save_seconds)
+        return cls(number, submission, job, full_devices(job), progress)
 
     @property
     def sizes(self) -> tuple[tuple[str, int], ...] | None:
@@ -93,7 +104,24 @@ class Life:
             return None
         return tuple((each.name, each.replicas) for each in self.running.placement.pod_sets)
 
-    def facts(self) -> JobFacts:
+    @property
+    def began_at(self) -> float | None:
+        """Return when the attempt was given its nodes."""
+        return max((at for at in (self.admitted_at, self.replaced_at) if at is not None), default=None)
+
+    def bears_fruit(self, now: float) -> bool:
+        """Tell whether the attempt has saved anything; of a job that never saves, whether it was up."""
+        progress = self.progress
+        if progress.period <= 0:
+            return self.was_ready
+        return progress.saved > self.saved_before or progress.saved_at(now) is not None
+
+    def note_end(self, now: float, *, infrastructure: bool) -> None:
+        """Remember, when an attempt ends, whether it came to anything."""
+        wasted = infrastructure and not self.bears_fruit(now) and self.began_at is not None
+        self.fruitless_seconds = self.fruitless_seconds + now - (self.began_at or now) if wasted else 0.0
+
+    def facts(self, now: float) -> JobFacts:
         """Return what the life cycle must know."""
         submission = self.submission
         return JobFacts(
@@ -108,9 +136,16 @@ class Life:
             max_runtime_seconds=submission.limit_seconds,
             deadline=self.job.deadline,
             pods_ready_seconds=PODS_READY_SECONDS,
+            no_progress_seconds=submission.no_progress_seconds,
+            progress_at=now if self.was_ready else self.progress_at,
+            fruitless_seconds=self.fruitless_seconds,
+            began_at=self.began_at,
+            bears_fruit=self.bears_fruit(now),
             admitted_at=self.admitted_at,
             started_at=self.started_at,
             last_restart_at=self.last_restart_at,
+            lost=frozenset(self.running.lost) if self.running is not None else frozenset(),
+            replaced_at=self.replaced_at,
         )
 
     def pods(self) -> tuple[PodView, ...]:

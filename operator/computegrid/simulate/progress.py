@@ -10,7 +10,9 @@ class Progress:
     """The work of one job over all of its attempts."""
 
     checkpoint_seconds: float
-    """It saves its work so often while it runs; 0: it never does."""
+    """It saves its work after so many seconds of it; 0: it never does."""
+    save_seconds: float = 0.0
+    """It stands still for so long each time; that is spread evenly over the period."""
     done: float = 0.0
     """Work when it last began or changed its speed."""
     saved: float = 0.0
@@ -22,12 +24,25 @@ class Progress:
     since: float = 0.0
     """When it last began or changed its speed."""
 
-    def begin(self, now: float, rate: float) -> None:
-        """Run from now on at this speed; a change of speed saves what is done."""
+    @property
+    def period(self) -> float:
+        """Return the seconds from one saving to the next; 0: it never saves."""
+        return self.checkpoint_seconds + self.save_seconds if self.checkpoint_seconds > 0 else 0.0
+
+    def begin(self, now: float, part: float) -> None:
+        """Run from now on with this part of the pods; a change of it saves what is done."""
         self.done = self.at(now)
         if self.rate:
             self.saved = self.done
-        self.rate, self.since = rate, now
+        self.rate = part * (self.checkpoint_seconds / self.period if self.period else 1.0)
+        self.since = now
+
+    def stand(self, now: float) -> None:
+        """Get no further until the attempt ends: a node is lost, and nobody knows it yet."""
+        at = self.saved_at(now)
+        if at is not None:
+            self.saved = self.at(at)
+        self.done, self.rate, self.since = self.at(now), 0.0, now
 
     def at(self, now: float) -> float:
         """Return the work that is done by now."""
@@ -39,9 +54,9 @@ class Progress:
 
     def saved_at(self, now: float) -> float | None:
         """Return when work was last saved; None: not since it last began."""
-        if not self.rate or self.checkpoint_seconds <= 0 or now - self.since < self.checkpoint_seconds:
+        if not self.rate or self.period <= 0 or now - self.since < self.period:
             return None
-        return self.since + (now - self.since) // self.checkpoint_seconds * self.checkpoint_seconds
+        return self.since + (now - self.since) // self.period * self.period
 
     def stop(self, now: float, *, whole: bool) -> None:
         """End an attempt. `whole`: its work is done, and nothing of it can be lost any more."""

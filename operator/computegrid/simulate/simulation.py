@@ -21,9 +21,10 @@ from computegrid.simulate.life import Life
 from computegrid.simulate.meters import Meters
 from computegrid.simulate.occupancy import Occupancy
 from computegrid.simulate.outcome import Outcome
+from computegrid.simulate.quarantine import Quarantine
 from computegrid.simulate.queues import Accounts
 from computegrid.simulate.settings import Settings
-from computegrid.simulate.supply import Grid
+from computegrid.simulate.supply import Grid, racks_of
 from computegrid.simulate.workload import Submission
 
 Progress: TypeAlias = Callable[[int, float], None]
@@ -68,7 +69,11 @@ class Simulation:
         period = settings.sample_seconds or max((settings.until or last) / _PERIODS, 1.0)
         self.meters = Meters(grid, self.occupancy, self.accounts, period)
         self.jobs = Jobs(self.occupancy, self.accounts, self.meters, self._agenda, settings)
-        self.faults = Faults(len(grid.snapshot.nodes.names), self._agenda, settings)
+        self.faults = Faults(racks_of(grid.snapshot), self._agenda, settings)
+        self._quarantine = Quarantine(grid.snapshot) if settings.quarantine else None
+        self._out: set[int] = set()
+        """Rows of the nodes that are known to be out of service."""
+        self._kept_out: set[int] = set()
         self._cycle_at = _NEVER
         """When the next cycle begins."""
         self._renewal_at = _NEVER
@@ -98,7 +103,7 @@ class Simulation:
         if due <= time:
             number = self._submitted
             self._submitted += 1
-            self.jobs.submit(Life.of(number, self._submissions[number]))
+            self.jobs.submit(Life.of(number, self._submissions[number], self.settings.save_seconds))
         else:
             self._happen(self._agenda.pop())
         if self.jobs.changed:
@@ -161,12 +166,16 @@ class Simulation:
     def _happen(self, event: Event) -> None:
         match event.kind:
             case Kind.FAULT:
-                self._fail(event.subject)
+                for row in self.faults.strike(event.subject, event.version, self.now):
+                    self._fail(row)
+            case Kind.NOTICE:
+                self._notice(event.subject)
             case Kind.REPAIR:
-                self.occupancy.set_ready(event.subject, ready=True)
-                self.meters.refresh()
+                self._out.discard(event.subject)
                 self.faults.repaired(event.subject, self.now)
+                self.jobs.broken.mend(event.subject)
                 self.jobs.changed = True
+                self._sort_out([event.subject])
             case Kind.GONE:
                 self.jobs.gone(event.subject, self.now)
             case Kind.CYCLE:
@@ -189,10 +198,31 @@ class Simulation:
                 self.jobs.look(life, self.now)
 
     def _fail(self, row: int) -> None:
-        self.occupancy.set_ready(row, ready=False)
-        self.meters.refresh()
-        self.faults.failed(row, self.now)
+        """A node fails: that is known at once, or the jobs on it stand still until it is."""
+        if self.settings.detect_seconds > 0:
+            self.jobs.broken.stand(row, self.jobs.on_node(row), self.now)
+            self._agenda.add(self.now + self.settings.detect_seconds, Kind.NOTICE, row)
+        else:
+            self._notice(row)
+
+    def _notice(self, row: int) -> None:
+        """It is known that a node has failed."""
+        self._out.add(row)
+        if self._quarantine is not None:
+            on_it = self.jobs.on_node(row)
+            self._quarantine.fail(row, on_it[0].job.uid if on_it else "", self.now)
+        self._sort_out([row])
         self.jobs.lose_node(row, self._grid.snapshot.nodes.names[row], self.now)
+
+    def _sort_out(self, rows: list[int]) -> None:
+        """Keep nodes that are out of service or in quarantine from new pods."""
+        if self._quarantine is not None:
+            entered, left = self._quarantine.settle(self.now)
+            self._kept_out = (self._kept_out | set(entered)) - set(left)
+            rows = [*rows, *entered, *left]
+        for row in rows:
+            self.occupancy.set_ready(row, ready=row not in self._out and row not in self._kept_out)
+        self.meters.refresh()
 
     # -- cycles
 
@@ -200,7 +230,7 @@ class Simulation:
         """Decide for the jobs that wait, and carry it out."""
         self._cycle_at = _NEVER
         jobs = self.jobs
-        if not jobs.pending and not jobs.short:
+        if not jobs.pending and not jobs.short and not jobs.lost:
             return
         jobs.saved(self.now)
         decisions = self._decide(self._snapshot(), now=self.now, policy=self.settings.policy)
@@ -209,6 +239,8 @@ class Simulation:
             jobs.evict(eviction, self.now)
         for resize in decisions.resizes:
             jobs.resize(resize, self.now)
+        for replacement in decisions.replacements:
+            jobs.replace(replacement, self.now)
         if decisions.placements:
             self._hope = None
         for placement in decisions.placements:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from computegrid.core.cluster import Cluster
 from computegrid.core.queues.queue import Queue
 from computegrid.core.resources import CPU, MEMORY, PODS, IntArray, ResourceIndex
-from computegrid.core.snapshot import Accelerator, Cluster, Nodes, Pool, Snapshot
+from computegrid.core.snapshot import Accelerator, Nodes, Pool, Snapshot
 from computegrid.simulate.columns import read_table
 from computegrid.simulate.workload import MOST_DEVICES, NAMESPACE
 
@@ -114,6 +115,20 @@ def equal_nodes(plan: Plan) -> Grid:
         namespaces=frozenset({NAMESPACE}),
     )
     return Grid(_snapshot([pool], nodes, cluster, [accelerator], racks=plan.racks))
+
+
+def racks_of(snapshot: Snapshot) -> list[int]:
+    """Return a number for the rack of each node, by its row; one without a rack is a rack of its own."""
+    racks = list(range(len(snapshot.nodes.names)))
+    for pool in snapshot.pools:
+        if pool.domains is None or "rack" not in pool.levels:
+            continue
+        level = pool.levels.index("rack")
+        first: dict[int, int] = {}
+        for row, code in zip(pool.rows.tolist(), pool.domains[:, level].tolist(), strict=True):
+            if code >= 0:
+                racks[row] = first.setdefault(code, row)
+    return racks
 
 
 def openb_nodes(path: Path, *, slots: int = SLOTS) -> Grid:

@@ -29,6 +29,8 @@ class Submission:
     """Its pods fail by its user's error after so much work; None: they do not."""
     backoff_limit: int = 3
     """Failures by its user's error after which it is given up, as in `failurePolicy`."""
+    no_progress_seconds: float | None = None
+    """It has failed when it got nowhere for so long, as by `failurePolicy.noProgressSeconds`."""
     limit_seconds: float | None = None
     """It is ended after so long, as by `limits.maxRuntimeSeconds`; the core knows it."""
 
@@ -52,6 +54,7 @@ def submission(  # noqa: PLR0913 - the columns of a trace
     checkpoint_seconds: float = 0.0,
     fails_after: float | None = None,
     backoff_limit: int = 3,
+    no_progress_seconds: float | None = None,
 ) -> Submission:
     """Return a job of one pod set; `number` makes it unique, `memory` is in bytes."""
     pod_set = PodSet(
@@ -73,7 +76,9 @@ def submission(  # noqa: PLR0913 - the columns of a trace
         alternatives=(Alternative("named", models),) if models else (),
         longest_seconds=None if limit_seconds is None else int(limit_seconds),
     )
-    return Submission(job, run_seconds, checkpoint_seconds, fails_after, backoff_limit, limit_seconds)
+    return Submission(
+        job, run_seconds, checkpoint_seconds, fails_after, backoff_limit, no_progress_seconds, limit_seconds
+    )
 
 
 def device_of(milli: int) -> tuple[int, int]:
