@@ -27,7 +27,7 @@ from tests.chaos.figures import Figure, Options
 _DAY = 86_400.0
 _DAYS = 30.0
 RATES = {"RSC-1": 6.50e-3, "Llama 3": 3.79e-3, "RSC-2": 2.34e-3}
-"""Faults of a node in a day: arXiv 2410.21680 (both clusters), and 419 in 54 days of 2,048 nodes of 2407.21783."""
+"""Faults of a node in a day: arXiv 2410.21680, and 419 in 54 days of 2,048 nodes (arXiv 2407.21783)."""
 VARIANTS = {
     "bursts": Hazard(shape=0.7),
     "racks": Hazard(rack_part=0.1),
