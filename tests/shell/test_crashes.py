@@ -88,6 +88,39 @@ def test_a_crash_at_any_write_is_made_good(done):
     pytest.fail("there is no end of writes")
 
 
+async def pause(world: World, crash: Crash) -> None:
+    """A job with a Service runs, is suspended, and holds nothing then."""
+
+    async def until(reached) -> None:
+        for _ in range(200):
+            await world.turn()
+            crash.revive()
+            world.run_pods()
+            if reached():
+                return
+            world.now += 0.5
+        raise AssertionError(f"not reached: {world.status()}, pods {world.names()}, {world.services()}")
+
+    world.submit(sets=[pod_set(replicas=PODS)], framework="PyTorch")
+    await until(lambda: world.condition("Ready") == ("True", "Running"))
+    world.change(suspend=True)
+    await until(lambda: world.condition("Suspended")[0] == "True" and not world.names())
+    await until(lambda: world.services() == [])
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before the write", "after the write"])
+def test_a_crash_leaves_no_service_behind_when_a_job_is_suspended(done):
+    """The Service goes after the status was written: whoever comes next has to know where it may be."""
+    for at in range(1, MOST_WRITES):
+        world = World()
+        crash = Crash(world, at, done=done)
+        run_virtual(pause(world, crash))
+        if crash.count < at:
+            assert at > 8
+            return
+    pytest.fail("there is no end of writes")
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_calls_that_fail_are_tried_again_by_the_same_process(times):
     """The k-th write and some after it fail, and the process lives on."""

@@ -105,6 +105,8 @@ class Carrier:
             return False
         first = row.admitted_at is None and row.attempt == 0
         row.placement = placement
+        if row.service_in == placement.cluster:
+            row.service_in = None  # it is needed there again
         row.admitted_at = row.progress_at = now
         row.resized_at = None
         row.all_ready = False
@@ -177,10 +179,10 @@ class Carrier:
     def _end(self, row: JobRow, reason: Reason, message: str, now: float) -> None:
         """End the attempt of a job that did nothing wrong; it queues again at once."""
         # What a loss cost was counted when it came.
-        left = self._jobs.evict(row, reason, message, now, count=None if row.lost else "infrastructure")
+        self._jobs.evict(row, reason, message, now, count=None if row.lost else "infrastructure")
         row.not_before = now
         live = [p for p in row.pods.values() if not p.deleting and p.uid not in row.removed]
-        self._jobs.settle(row, live, left)
+        self._jobs.settle(row, live)
 
     def _replace(self, replacement: Replacement, now: float) -> bool:
         """Have lost pods made again where it was decided; return whether that was carried out."""

@@ -99,9 +99,9 @@ class Jobs:
             case lifecycle.Restart() as restart:
                 self._restart(row, restart, remove, now)
             case lifecycle.Release():
-                left = self._leave(row)
+                self._leave(row)
                 report.suspended(row, now)
-                self.settle(row, remove, left)
+                self.settle(row, remove)
             case lifecycle.Create(missing=missing):
                 self._create(row, missing, remove, now)
             case lifecycle.Ready():
@@ -169,10 +169,10 @@ class Jobs:
     def _restart(self, row: JobRow, restart: lifecycle.Restart, remove: list[PodRow], now: float) -> None:
         counter = "infrastructure" if restart.infrastructure else "user"
         note_end(row, now, infrastructure=restart.infrastructure)
-        left = self.evict(row, restart.cause, restart.message, now, count=counter)
+        self.evict(row, restart.cause, restart.message, now, count=counter)
         note_retry(row, restart.not_before, now)
         self.later(row, row.not_before)
-        self.settle(row, remove, left)
+        self.settle(row, remove)
 
     def _lose(self, row: JobRow, loss: lifecycle.Replace, now: float) -> None:
         """Take note of lost pods: the cycle says where they are made again, and then it is written."""
@@ -218,19 +218,16 @@ class Jobs:
         row.not_before = now + self._grid.pods_ready_seconds
         self.resize(row, trimmed(row.placement, row.joining), Reason.SHRUNK, message, now)
 
-    def evict(
-        self, row: JobRow, reason: Reason, message: str, now: float, *, count: str | None
-    ) -> str | None:
-        """End the attempt on the row; return the cluster that is left with a Service, if any."""
-        left = self._leave(row)
+    def evict(self, row: JobRow, reason: Reason, message: str, now: float, *, count: str | None) -> None:
+        """End the attempt on the row."""
+        self._leave(row)
         report.evicted(row, reason, message, now, count=count)
         self._grid.metrics.restarted.labels(self._grid.tables.queue_of(row), str(reason)).inc()
         self.event(row, reason, message, warning=True)
-        return left
 
-    def _leave(self, row: JobRow) -> str | None:
+    def _leave(self, row: JobRow) -> None:
         """Take a placement back, so that the next attempt has names of its own."""
-        left = service_cluster(row)
+        row.service_in = service_cluster(row)
         self._grid.tables.forget(row)
         leave_ghosts(row)
         row.succeeded.clear()
@@ -242,7 +239,6 @@ class Jobs:
         row.admitted_at = row.resized_at = None
         row.joining = frozenset()
         forget_losses(row)
-        return left
 
     def _clean_up(self, row: JobRow, remove: list[PodRow], *, done: bool, now: float) -> None:
         self._grid.tables.forget(row)
@@ -282,13 +278,14 @@ class Jobs:
         else:
             self.writer.start(row, self.writer.replenish(row, gang, missing, remove))
 
-    def settle(self, row: JobRow, remove: list[PodRow], service_in: str | None = None) -> None:
+    def settle(self, row: JobRow, remove: list[PodRow]) -> None:
         """Hand what is to be written about a job to the writer, if anything is."""
         changed = row.status != row.written
-        if not changed and not remove and service_in is None:
+        left = row.service_in if self._grid.access.known(row.service_in or "") else None
+        if not changed and not remove and left is None:
             row.status = row.written
             return
-        self.writer.start(row, self.writer.settle(row, status=changed, pods=remove, service_in=service_in))
+        self.writer.start(row, self.writer.settle(row, status=changed, pods=remove, service_in=left))
 
     def gang(self, row: JobRow, placement: Placement) -> Gang:
         """Return what renders the pods of a job."""
@@ -330,11 +327,11 @@ class Jobs:
             grown = trimmed(row.placement, row.joining)
             self.resize(row, grown, Reason.SHRUNK, f"{message}; goes on without them", now)
             return
-        left = self.evict(row, Reason.TEMPLATE_REFUSED, message, now, count=None)
+        self.evict(row, Reason.TEMPLATE_REFUSED, message, now, count=None)
         report.refused(row, Reason.TEMPLATE_REFUSED, message, now)
         row.not_before = now + pause
         self.later(row, row.not_before)
-        self.settle(row, [], left)
+        self.settle(row, [])
 
     def later(self, row: JobRow, when: float | None) -> None:
         """Look at the job again then, whatever happens before."""

@@ -24,13 +24,11 @@ _ENDS = (lifecycle.Restart, lifecycle.Release, lifecycle.Replace, lifecycle.Crea
 class Voice(Protocol):
     """What the work on jobs lets others do."""
 
-    def evict(
-        self, row: JobRow, reason: Reason, message: str, now: float, *, count: str | None
-    ) -> str | None:
-        """End the attempt; return the cluster that is left with a Service."""
+    def evict(self, row: JobRow, reason: Reason, message: str, now: float, *, count: str | None) -> None:
+        """End the attempt."""
         ...
 
-    def settle(self, row: JobRow, remove: list[PodRow], service_in: str | None = None) -> None:
+    def settle(self, row: JobRow, remove: list[PodRow]) -> None:
         """Write what changed, and remove pods."""
         ...
 
@@ -92,14 +90,14 @@ class Lost:
             self._jobs.event(row, Reason.CLUSTER_LOST, text, warning=True)
 
     def _evict(self, row: JobRow, message: str, now: float) -> None:
-        left = self._jobs.evict(row, Reason.CLUSTER_LOST, message, now, count="infrastructure")
+        self._jobs.evict(row, Reason.CLUSTER_LOST, message, now, count="infrastructure")
         row.not_before = now
         live = [
             pod
             for pod in row.pods.values()
             if not pod.deleting and pod.uid not in row.removed and self._grid.access.known(pod.key[0])
         ]
-        self._jobs.settle(row, live, left if left is not None and self._grid.access.known(left) else None)
+        self._jobs.settle(row, live)
 
 
 def doubt_of(row: JobRow, tables: Tables) -> str:

@@ -157,16 +157,14 @@ class Writer:
     ) -> Refusal | None:
         """Write the status if need be, then remove the Service of a cluster that was left, and pods.
 
-        Pods that could not be removed are found again; a Service is not, before the job goes.
+        What could not be removed is tried again (raises as `remove`).
         """
         if status:
             await self.put_status(row)
-        if service_in is not None:
-            try:
-                await self.remove_service(row, service_in)
-            except ClusterError as error:
-                logger.info("%s/%s: its Service in %s stays: %s", row.namespace, row.name, service_in, error)
         await self.remove(row, pods)
+        if service_in is not None:
+            await self.remove_service(row, service_in)
+            row.service_in = None
         return None
 
     async def put_status(self, row: JobRow) -> None:

@@ -97,6 +97,8 @@ class JobRow:
     """(pod set, index) of the pods that have to be made again and have no node yet; their place is kept."""
     lost_by: Reason | None = None
     """Why pods of it were lost last."""
+    service_in: str | None = None
+    """Cluster that was left, and where the Service of the last attempt may still be."""
     outgoing: frozenset[str] = frozenset()
     """uids of the pods whose names are made again in the same attempt."""
     avoid: frozenset[str] = frozenset()
@@ -239,6 +241,7 @@ def job_row(raw: Mapping[str, Any], known: JobRow | None = None) -> JobRow:
     row.attempt = int(placed.get("attempt") or 0)
     row.not_before = seconds_of(status.get("retryTime")) or 0.0
     row.failover = placed.get("onClusterLost") == "Failover"
+    row.service_in = _service_left(row, status)
     row.admitted_at = seconds_of(placed.get("admittedTime"))
     row.resized_at = seconds_of(placed.get("resizedTime"))
     row.joining = frozenset(
@@ -263,6 +266,14 @@ def _read_losses(row: JobRow, placed: Mapping[str, Any]) -> None:
     row.replaced_at = seconds_of(placed.get("replacedTime"))
     said = (find(row.status, ConditionType.PODS_READY) or {}).get("reason")
     row.lost_by = Reason(said) if row.lost and said in _REASONS else None
+
+
+def _service_left(row: JobRow, status: Mapping[str, Any]) -> str | None:
+    """Return where the last attempt may have left its Service, if whoever ended it did not come to that."""
+    last = (status.get("lastAttempt") or {}).get("clusterName")
+    here = row.placement.cluster if row.placement is not None else None
+    has_one = row.spec.get("framework", "None") != "None"
+    return last if has_one and last != here else None
 
 
 def _parse(raw: Mapping[str, Any]) -> tuple[Job | None, str | None]:
