@@ -253,7 +253,9 @@ def _break_all(world: World, breaker: _Breaker, size: _Size, chance: random.Rand
 
 
 def _figures(breaker: _Breaker, size: _Size, options: Options) -> list[Figure]:
-    name = f"nodes: faults under {size.pods * 8:,} devices and {size.others} jobs made good in 10 s"
+    # On a machine that does other things as well only that it is made good is asked for.
+    within = _GIVEN_UP_SECONDS if options.short else _WITHIN_SECONDS
+    name = f"nodes: faults under {size.pods * 8:,} devices and {size.others} jobs made good in {within:.0f} s"
     timely, sound = (
         Figure(name, options.seed),
         Figure("nodes: replacements on nodes that are well", options.seed),
@@ -264,7 +266,7 @@ def _figures(breaker: _Breaker, size: _Size, options: Options) -> list[Figure]:
         seconds += took
         whole = len(took) == len(found.lost)
         replaced = f"{len(took)} of {len(found.lost)} replaced, {max(took, default=0):.1f} s"
-        ok = whole and max(took, default=0.0) <= _WITHIN_SECONDS
+        ok = whole and max(took, default=0.0) <= within
         timely.count(ok, f"{found.kind} of {found.name}: {replaced}")
         for slot, made in found.replaced.items():
             bad = breaker.was_bad(made.node, made.when)

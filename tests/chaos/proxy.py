@@ -173,11 +173,11 @@ class Proxies:
             site = _Site(self, name, cluster, session)
             application = web.Application(client_max_size=_MOST_BYTES)
             application.router.add_route("*", "/{path:.*}", site.handle)
-            runner = web.AppRunner(application, handler_cancellation=True, access_log=None)
-            await runner.setup()
-            listener = web.TCPSite(
-                runner, "127.0.0.1", 0, ssl_context=_serving(cluster), shutdown_timeout=0.1
+            runner = web.AppRunner(
+                application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
             )
+            await runner.setup()
+            listener = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=_serving(cluster))
             await listener.start()
             runners.append(runner)
             self.ports[name] = runner.addresses[0][1]

@@ -175,6 +175,7 @@ def _drained(case: Case) -> None:
 def _brief(case: Case) -> None:
     sets = pod_set(replicas=3, annotations=runs(0))
     name = case.submit("brief", sets, framework="PyTorch", ttlSecondsAfterFinished=1)
+    case.wait(lambda: case.rig.observer.job(name) is not None, "it is seen")
     case.wait(lambda: case.rig.observer.job(name) is None, "it goes when its time has come")
     case.wait_gone(name)
     made = {slot[2:] for slot in case.rig.observer.history if slot[0] == case.jobs[name]}

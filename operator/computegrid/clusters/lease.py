@@ -123,7 +123,8 @@ class LeaderElection:
             while True:
                 if await self._attempt():
                     await self._lead()
-                await asyncio.sleep(self._spread(self._times.renew_seconds))
+                # Looks are cheap, and the sooner the last renewal is seen, the sooner it is known to be old.
+                await asyncio.sleep(self._spread(self._times.retry_seconds))
         finally:
             await self._release()
 
