@@ -88,7 +88,7 @@ def table(found: Iterable[Caught]) -> str:
 
 def _pytest(tests: Iterable[str], *more: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", *(f"tests/{test}" for test in tests), *more]
-    command += ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+    command += ["-x", "-q", "--no-header", "--tb=line", "--timeout=120", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"}
     done = subprocess.run(
         command,

@@ -109,6 +109,7 @@ OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
 ALLOWED = [
     *(("watch", f"{kind}.computegrid.dev", "-A") for kind in KINDS),
     *(("patch", f"{kind}.computegrid.dev", "--subresource=status", "-A") for kind in KINDS),
+    ("create", "aijobs.computegrid.dev", "-A"),
     ("update", "aijobs.computegrid.dev", "-A"),
     ("delete", "aijobs.computegrid.dev", "-A"),
     ("create", "pods", "-n", "default"),
@@ -133,7 +134,6 @@ REFUSED = [
     ("create", "pods", "--subresource=exec", "-n", "default"),
     ("get", "pods", "--subresource=log", "-n", "default"),
     ("create", "pods", "--subresource=binding", "-n", "default"),
-    ("create", "aijobs.computegrid.dev", "-n", "default"),
     ("delete", "computepools.computegrid.dev"),
     ("patch", "computequeues.computegrid.dev"),
     ("create", "clusterrolebindings.rbac.authorization.k8s.io"),

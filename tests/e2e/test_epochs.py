@@ -97,9 +97,14 @@ def service(name: str) -> dict[str, Any]:
 
 
 async def enforced(port: KubePort, epoch: int) -> Enforcement:
-    """Enforce an epoch; a policy that was made just now is not in force at once."""
-    for _ in range(10):
-        found = await enforce(port, epoch)
+    """Enforce an epoch; a policy or an object that was made just now is not in force at once."""
+    found = Enforcement(enforced=False, reason=Reason.EPOCH_NOT_ENFORCED)
+    for _ in range(50):
+        try:
+            found = await enforce(port, epoch)
+        except StaleEpoch:  # what `forget` took back is still remembered
+            await asyncio.sleep(0.1)
+            continue
         if found.enforced or found.ahead:
             return found
     return found

@@ -23,6 +23,9 @@ class Bug:
     caught_by: tuple[str, ...]
     """Tests, below `tests/`, of which at least one fails with it."""
 
+    def __str__(self) -> str:
+        return self.name
+
 
 _WATCHES = (
     Bug(
@@ -46,7 +49,7 @@ _WATCHES = (
         "kopf: 635 watch requests a second",
         "computegrid.clusters.reflector",
         "max(pause, self._watch_started + SPACING_SECONDS - self._clock())",
-        "pause",
+        "max(pause, 0.0016)",
         ("clusters/test_reflector.py::test_a_watch_that_closes_at_once_is_asked_for_once_a_second_at_most",),
     ),
     Bug(
@@ -266,8 +269,8 @@ _WRITES = (
         "refused-pods-keep-their-devices",
         "Kueue: failed workloads hold quota for ever; an assumption is not forgotten",
         "computegrid.shell.jobs",
-        "        left = service_cluster(row)\n        self._grid.tables.forget(row)\n",
-        "        left = service_cluster(row)\n",
+        "        row.service_in = service_cluster(row)\n        self._grid.tables.forget(row)\n",
+        "        row.service_in = service_cluster(row)\n",
         ("shell/test_jobs.py::test_a_refusal_gives_the_place_back_and_says_what_helps",),
     ),
 )
@@ -285,8 +288,8 @@ _FAILURES = (
         "finished-job-runs-again",
         "Kueue 14734: the member deletes finished pods before they are seen",
         "computegrid.core.losses",
-        "    return key in facts.succeeded or (pod is",
-        "    return (pod is",
+        "if key in facts.succeeded or key in facts.lost:",
+        "if key in facts.lost:",
         ("core/test_lifecycle.py",),
     ),
     Bug(

@@ -86,6 +86,8 @@ async def test_a_pod_that_is_there_already_is_as_good_as_made():
     world.west.faults.fail(
         Conflict("exists", code=409, reason="AlreadyExists"), verb="create", resource=PODS, after=True
     )
+    await world.turn()
+    assert world.row().failures == 0
     await world.running()
     assert len(world.names()) == 2
     assert [w for w in world.writes() if w == "create pods"] == ["create pods"] * 2
@@ -396,16 +398,21 @@ async def settle(world: World) -> None:
 @virtual
 async def test_an_orphan_is_removed_by_its_uid():
     world = World()
-    world.west.store.create(PODS, gang_pod("orphan"), "research")
+    raw = gang_pod("orphan")
+    raw["metadata"]["labels"][labels.ORIGIN] = "origin"
+    world.west.store.create(PODS, raw, "research")
     await world.turn()
     world.now += 10
     [orphan] = world.listed()
     name = orphan["metadata"]["name"]
     world.west.store.delete(PODS, name, "research")
-    world.west.store.create(PODS, gang_pod("orphan"), "research")  # of a job that came since
+    world.west.store.create(PODS, raw, "research")  # of a job that came since
     world.orphans.look(world.now)
     await settle(world)
-    assert world.names() == [name]
+    assert [call.verb for call in world.west.faults.writes] == ["delete"]
+    [newer] = world.listed()
+    assert newer["metadata"]["uid"] != orphan["metadata"]["uid"]
+    assert "deletionTimestamp" not in newer["metadata"]
 
 
 @virtual

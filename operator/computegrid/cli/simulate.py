@@ -18,9 +18,9 @@ from computegrid.simulate.generator import Recipe, generate
 from computegrid.simulate.grid_files import read_grid
 from computegrid.simulate.outcome import Outcome
 from computegrid.simulate.report import check_report, write_report
-from computegrid.simulate.settings import Settings
+from computegrid.simulate.settings import Hazard, Settings
 from computegrid.simulate.simulation import Simulation
-from computegrid.simulate.summary import WAIT_COLUMNS, Line, duration, lines, wait_rows
+from computegrid.simulate.summary import WAIT_COLUMNS, Line, duration, goodput_lines, lines, wait_rows
 from computegrid.simulate.supply import SLOTS, Grid, Plan, equal_nodes, openb_nodes
 from computegrid.simulate.traces import check_names, read_trace
 from computegrid.simulate.workload import Submission
@@ -37,7 +37,7 @@ def simulate(chosen: argparse.Namespace) -> int:
         settings = _settings(chosen)
         with _progress(len(jobs), quiet=chosen.quiet) as tell:
             outcome = Simulation(grid, jobs, settings).run(tell)
-        _print(outcome)
+        _print(outcome, settings)
         if chosen.csv:
             write_jobs(chosen.csv, outcome)
         if chosen.series:
@@ -112,6 +112,15 @@ def _settings(chosen: argparse.Namespace) -> Settings:
         grace_seconds=chosen.grace,
         faults_per_node_day=chosen.faults,
         repair_seconds=chosen.repair,
+        hazard=Hazard(
+            shape=chosen.shape,
+            rack_part=chosen.rack_faults,
+            slow_part=chosen.slow_repairs,
+            lemon_part=chosen.lemons,
+        ),
+        detect_seconds=chosen.detect,
+        save_seconds=chosen.save,
+        quarantine=chosen.quarantine,
         seed=chosen.seed,
         until=chosen.until,
         sample_seconds=chosen.sample,
@@ -137,10 +146,10 @@ def _progress(jobs: int, *, quiet: bool) -> Iterator[Callable[[int, float], None
         yield lambda ended, now: bar.update(task, completed=ended, time=duration(now))
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: Outcome, settings: Settings) -> None:
     console = Console(highlight=False, soft_wrap=True)
     figures = table("FIGURE", "VALUE")
-    for name, value in lines(outcome):
+    for name, value in (*lines(outcome), *goodput_lines(outcome, settings)):
         figures.add_row(name, value)
     waits = table(*map(str.upper, WAIT_COLUMNS), right=map(str.upper, WAIT_COLUMNS[1:]))
     for row in wait_rows(outcome):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from computegrid.api.quantity import QuantityError, count, cpu_millis, round_down, scaled
 from computegrid.simulate.generator import Recipe
-from computegrid.simulate.settings import Settings
+from computegrid.simulate.settings import Hazard, Settings
 from computegrid.simulate.supply import Plan
 from computegrid.simulate.workload import MOST_DEVICES
 
@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_workload(parser)
     _add_grid(parser)
     _add_times(parser)
+    _add_hazard(parser)
     results = parser.add_argument_group("results, besides the summary on the terminal")
     results.add_argument("--csv", type=Path, metavar="FILE", help="a line for each job")
     results.add_argument("--series", type=Path, metavar="FILE", help="a line for each sample in time")
@@ -113,6 +114,13 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
         "--repair", type=seconds, default=known.repair_seconds, help="mean time to repair a node"
     )
     group.add_argument(
+        "--detect", type=seconds, default=known.detect_seconds, help="until a fault of a node is known"
+    )
+    group.add_argument(
+        "--save", type=seconds, default=known.save_seconds, help="a job stands still when it saves its work"
+    )
+    group.add_argument("--quarantine", action="store_true", help="nodes that fail too often are kept out")
+    group.add_argument(
         "--window", type=_number(0.001, 3600), default=known.window_seconds, help="between cycles"
     )
     group.add_argument(
@@ -123,6 +131,29 @@ def _add_times(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--until", type=_number(1, 1e10), help="end then, whatever still waits or runs")
     group.add_argument("--sample", type=_number(0.001, 1e10), help="between two samples of the time series")
+
+
+def _add_hazard(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how nodes fail; the mean rate is that of --faults")
+    known, part = Hazard(), _number(0, 1)
+    group.add_argument(
+        "--shape",
+        type=_number(0.1, 10),
+        default=known.shape,
+        help="of the Weibull distribution between two faults; below 1 they come in bursts",
+    )
+    group.add_argument(
+        "--rack-faults", type=part, default=known.rack_part, help="part of the faults that take a whole rack"
+    )
+    group.add_argument(
+        "--slow-repairs",
+        type=part,
+        default=known.slow_part,
+        help="part of the repairs that take ten times as long",
+    )
+    group.add_argument(
+        "--lemons", type=part, default=known.lemon_part, help="part of the nodes that fail 30 times as often"
+    )
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from computegrid.simulate.goodput import Losses, goodput_of
 from computegrid.simulate.life import State
 from computegrid.simulate.outcome import Outcome
+from computegrid.simulate.settings import Settings
 
 Line: TypeAlias = tuple[str, str]
 """(what, how much)."""
@@ -38,6 +40,14 @@ def lines(outcome: Outcome) -> list[Line]:
         ("carbon", f"{sums.grams / 1000:,.1f} kg CO2e"),
         ("cycles", f"{outcome.cycles:,}"),
     ]
+
+
+def goodput_lines(outcome: Outcome, settings: Settings) -> list[Line]:
+    """Return the effective training time ratio of the jobs that save their work, and what a formula has."""
+    found = goodput_of(outcome.lives, Losses.of(settings), outcome.seconds)
+    if not found.passed:
+        return []
+    return [("training time ratio", _percent(found.ratio)), ("by the formula", _percent(found.formula))]
 
 
 def wait_rows(outcome: Outcome) -> list[tuple[str, ...]]:
