@@ -31,7 +31,7 @@ def run(options: Options) -> list[Figure]:
         world.wait_status("ComputePool", POOL, "Ready")
         steady = pod_set(container=container(resources={"requests": {"cpu": "100m"}}))
         submit(world.clusters["core-1"], [job(f"steady-{n}", steady, pool=POOL) for n in range(jobs)])
-        eventually(lambda: _running(world) == jobs, f"{jobs} jobs run", 600, interval=2.0)
+        eventually(lambda: _running(world) == jobs, f"{jobs} jobs run", 900, interval=2.0)
         audit = Audit(world)
         eventually(lambda: _settled(world.operator, audit), "their start is written down", 300, interval=0.5)
         _watch(world, audit, seconds, figure)
@@ -39,6 +39,8 @@ def run(options: Options) -> list[Figure]:
 
 
 def _running(world: World) -> int:
+    if world.operator.process.poll() is not None:  # lost its Lease on a busy machine: a kubelet does the same
+        world.start()
     return sum(condition_of(d, "PodsReady")["status"] == "True" for d in world.hub.list("AIJob", NAMESPACE))
 
 
