@@ -30,7 +30,7 @@ _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _WITHIN_SECONDS = 10.0
 _GIVEN_UP_SECONDS = 60.0
 _MENDED_SECONDS = 15.0
-_JUST_BROKEN_SECONDS = 0.5
+_JUST_BROKEN_SECONDS = 1.0
 """What was sent before the fault was seen is no mistake."""
 _MOST_BROKEN = 16
 

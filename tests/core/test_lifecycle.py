@@ -267,6 +267,8 @@ def test_restarts(facts, pods, cause, wait) -> None:
 def test_lost_pods_are_made_again_in_their_place(facts, pods, cause, lost, wait, replaces) -> None:
     got = go(replace(facts, replaces_pods=replaces), *pods)
     assert isinstance(got.action, Replace)
+    if replaces and cause is Reason.NODE_LOST:
+        wait = 0.0  # nodes of a large job may break every minute, and none of them is used again
     assert (got.action.cause, got.action.not_before - NOW) == (cause, wait)
     assert got.action.whole is not replaces
     everything = {index for _, count in facts.placement for index in range(count)}

@@ -25,6 +25,7 @@ from computegrid.core.policy import Policy
 from computegrid.reasons import Reason
 
 _USER_CAUSES = frozenset({Reason.USER_ERROR, Reason.OUT_OF_MEMORY, Reason.IMAGE_PULL_FAILED})
+_NODE_CAUSES = frozenset({Reason.NODE_LOST, Reason.DEVICE_FAULT})
 _MESSAGE_LIMIT = 200
 
 
@@ -188,10 +189,15 @@ def _replace(  # noqa: PLR0917 - what is known of the loss
     policy: Policy,
     avoid: Sequence[_Loss],
 ) -> Replace:
-    """Return the pods that are to be made again; the first loss in a while waits for nothing."""
+    """Return the pods that are to be made again.
+
+    The first loss in a while waits for nothing, nor do single pods whose nodes are to blame: they do not come
+    back to those, and nodes of a large job may break every minute.
+    """
     again, whole = bool(facts.lost), not facts.replaces_pods
     before = _recent_restarts(facts, now, policy)
-    wait = policy.infrastructure_back_off.seconds(before - 1) if before and not again else 0.0
+    at_once = not before or again or (not whole and all(loss.cause in _NODE_CAUSES for loss in losses))
+    wait = 0.0 if at_once else policy.infrastructure_back_off.seconds(before - 1)
     keys = facts.lost | {loss.key for loss in losses}
     main = min(losses, key=lambda loss: loss.rank)
     return Replace(
