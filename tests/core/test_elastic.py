@@ -8,6 +8,7 @@ import pytest
 
 from computegrid.core.ahead.course import Course
 from computegrid.core.decisions import Decisions, Placement, PodSetPlacement
+from computegrid.core.maintenance import Window
 from computegrid.core.policy import Policy
 from computegrid.core.queues.queue import Budget, Queue, Quota
 from computegrid.core.schedule import schedule
@@ -17,7 +18,7 @@ from computegrid.core.world import World
 from computegrid.core.yielding.resizing import droppable, split
 from computegrid.reasons import Reason
 from tests.core.builders import GPU, NOW, make_job, make_nodes, make_pod_set, make_pool, required, use
-from tests.core.scenes import H100, decided, elastic, evicted, node, queue, running, scene, shrunk
+from tests.core.scenes import H100, HOUR, decided, elastic, evicted, node, queue, running, scene, shrunk
 
 
 def grown(decisions: Decisions) -> dict[str, tuple[tuple[str, int], ...]]:
@@ -90,9 +91,15 @@ def test_it_stays_in_its_pool():
     assert not decided(pools, [running(elastic("big", 3, 1), node(0))], []).resizes
 
 
-def test_a_pool_that_it_may_use_no_more_gives_nothing():
-    pools = [make_pool("p", 3, unschedulable=True)]
-    assert not decided(pools, [running(elastic("big", 3, 1), node(0))], []).resizes
+@pytest.mark.parametrize(
+    "closed",
+    [{"unschedulable": True}, {"windows": (Window(NOW + HOUR, NOW + 2 * HOUR),)}],
+    ids=["unschedulable", "maintenance"],
+)
+def test_a_pool_that_it_may_use_no_more_gives_nothing(closed):
+    job = elastic("big", 3, 1)
+    assert decided([make_pool("p", 3)], [running(job, node(0))], []).resizes
+    assert not decided([make_pool("p", 3, **closed)], [running(job, node(0))], []).resizes
 
 
 def test_it_stays_in_its_required_domain():

@@ -116,6 +116,7 @@ def test_one_spare_is_given_once_and_to_the_higher_priority():
         "1 lost pods of worker of 8 nvidia-h100 have no other node: pool p has room for 0 on nodes that will "
         "do; it queues for a new place"
     )
+    assert eviction.lost_device_seconds == 8 * 3600  # nothing was saved since it started an hour ago
 
 
 def test_nobody_waits_for_a_place_on_a_node_that_is_lost():

@@ -106,9 +106,9 @@ class Placement(CamelModel):
     latency: LatencyLimit | None = None
     """How far from its users the job may run: a hard rule."""
     max_delay_seconds: Annotated[int, between(0, 2_592_000)] | None = None
-    """How long after its creation the job may be put off to a time that is better by `objective`: by the
-    prices of pools and the forecasts of carbon. It is never put off so far that it would miss
-    `limits.deadlineTime`, and with a deadline not at all while nobody knows how long it runs. Absent: it
-    starts as soon as it can. Example: `43200`."""
+    """How long after its creation the job may be put off to a time or a place that is better by `objective`:
+    by the prices of pools, the forecasts of carbon, and when others will have left. It is never put off so
+    far that it would miss `limits.deadlineTime`, and with a deadline not at all while nobody knows how long
+    it runs. Absent: it starts as soon as it can. Example: `43200`."""
     topology: TopologyRequest | None = None
     """How close to each other the pods must be. Absent: as close as can be without waiting."""

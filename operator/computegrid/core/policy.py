@@ -42,7 +42,7 @@ class Weights:
     emissions: int = 0
     """Per gram of CO2e of the whole run: told, but not weighed, since `carbon` is."""
     wait: int = 1
-    """Per second that the start is put off to a cheaper or greener time."""
+    """Per second until the place is free, or that the start is put off to a cheaper or greener time."""
     scarcity: int = 10_000
     """Per device taken of a model that others name and have no alternative to, times the devices that those
     ask for, per device that there is."""

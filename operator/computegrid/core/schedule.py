@@ -8,12 +8,13 @@ decisions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from computegrid.core.ahead.horizon import Held, Horizon
+from computegrid.core.ahead.patience import Patience
 from computegrid.core.ahead.shifting import Shifting
 from computegrid.core.choice.candidates import Fit, Miss, rules_of
-from computegrid.core.choice.chooser import Chooser, Scored
+from computegrid.core.choice.chooser import Chooser, Scored, told_ahead
 from computegrid.core.choice.explain import Explainer, Explanation
 from computegrid.core.choice.search import Search
 from computegrid.core.decisions import (
@@ -93,11 +94,12 @@ class _Cycle:
         self._capacity = Capacity(snapshot)
         self._search = Search(self.world, self._capacity)
         self._chooser = Chooser(self.world, policy, now)
-        self._shifting = Shifting(self.world, policy, now)
         self._explainer = Explainer(self._capacity, snapshot.resources)
         running = snapshot.running
         parts = self.world, self._capacity, self._search
         self._horizon = Horizon(*parts, running=running, now=now, policy=policy)
+        shifting = Shifting(self.world, policy, now)
+        self._patience = Patience(shifting, self._chooser, self._search, self._horizon, self.quotas)
         self._preemptor = Preemptor(*parts, self.quotas, running=running, now=now)
         self.recovery = Recovery(
             Recovering(self.world, self._capacity, self.quotas, self._horizon, self._preemptor), now
@@ -162,7 +164,10 @@ class _Cycle:
         if explanation is None:
             # 4. Pools by filters, then gangs into topology domains, all or nothing; then quotas and budgets.
             tried = self._try(job, opened, overlay)
-            if self._shifting.may_shift(job) and self._put_off(job, opened, tried):
+            blocked = tried.block is not None
+            put_off = self._patience.put_off(job, opened, tried.fits, tried.misses, blocked=blocked)
+            if put_off is not None:
+                self.unschedulable.append(put_off)
                 return
             if tried.fits:
                 # 5. Scores choose among what fits.
@@ -172,9 +177,9 @@ class _Cycle:
             if self._await(job, opened, held) or self._preempt(job, opened, held):
                 return
             explanation = self._explain(job, tried, later, held)
-            if tried.block is None:
-                self._reserve(job, opened)
             self._no_fit[key] = explanation
+            if tried.block is None:
+                explanation = self._reserve(job, opened, explanation)
         # 9. It waits, and knows why.
         retry_at = min((job.created + each.after_seconds for each in later), default=None)
         self.unschedulable.append(
@@ -239,23 +244,6 @@ class _Cycle:
                 return _Tried(fits, tuple(misses), None)
         return _Tried((), tuple(misses), blocks[0] if blocks else None)
 
-    def _put_off(self, job: Job, alternatives: Sequence[Alternative], tried: _Tried) -> bool:
-        """Have a job that can wait start when that is cheaper or greener; others pass it meanwhile."""
-        scored = self._chooser.ranked(job, tried.fits)
-        if scored:
-            places = self._shifting.fitting(job, scored)
-        elif tried.block is None:
-            places = self._shifting.possible(self._search.leading(job, alternatives))
-        else:
-            return False
-        later = self._shifting.later(job, places)
-        if later is None:
-            return False
-        candidates = self._chooser.candidates(scored, tried.misses, put_off=later.message)
-        told = Unschedulable(job.uid, Reason.PUT_OFF, later.message, candidates, float(later.start))
-        self.unschedulable.append(told)
-        return True
-
     def _place(self, job: Job, tried: _Tried) -> None:
         scored = self._chooser.ranked(job, tried.fits)
         fit = scored[0].fit
@@ -313,10 +301,17 @@ class _Cycle:
         candidates = self._chooser.candidates([scored], ())
         self.unschedulable.append(Unschedulable(job.uid, Reason.AWAITING_EVICTION, message, candidates))
 
-    def _reserve(self, job: Job, alternatives: Sequence[Alternative]) -> None:
-        reservation = self._horizon.reserve(job, alternatives)
-        if reservation is not None:
-            self._reservations.append(reservation)
+    def _reserve(self, job: Job, alternatives: Sequence[Alternative], known: Explanation) -> Explanation:
+        """Keep the earliest place, where one is foretold; return the explanation with the wait for it."""
+        found = self._horizon.reserve(job, alternatives)
+        if found is None:
+            return known
+        reservation, fit = found
+        self._reservations.append(reservation)
+        if not reservation.foretold:
+            return known
+        scored = self._chooser.foretold(job, fit, reservation.start)
+        return replace(known, candidates=told_ahead(known.candidates, scored))
 
     def _explain(
         self, job: Job, tried: _Tried, later: Sequence[Alternative], held: Held | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -48,6 +49,12 @@ class Forecast:
     def keep(self, kept: Kept) -> None:
         """Count a reservation."""
         insort(self.kept, kept, key=lambda each: each.start)
+
+    def beside(self, others: Iterable[Kept]) -> Forecast:
+        """Return the same view with more kept, without a change to this one."""
+        seen = copy(self)
+        seen.kept = sorted((*self.kept, *others), key=lambda each: each.start)
+        return seen
 
     def placed(self, job: Job, fit: Fit) -> None:
         """Count a placement of the cycle."""

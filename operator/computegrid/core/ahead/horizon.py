@@ -27,6 +27,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,8 @@ from computegrid.core.world import World
 
 _LOOKS = 2
 """Jobs in a cycle, for each pool, whose start is looked for: those lower in turn would find no pool left."""
+_LOOKS_AHEAD = 64
+"""Places in a cycle looked at for jobs that could start elsewhere; more where there are many pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Held:
     """uids of those it is kept for."""
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """The earliest start in the pools looked at so far."""
 
     start: float
@@ -83,6 +86,9 @@ class Horizon:
         self._forecast = Forecast(world, capacity, running, now, policy)
         self._held: dict[int, Held] = {}
         self._looked = 0
+        self._looked_ahead = 0
+        self._hoped: list[Kept] = []
+        """Places that patient jobs wait for: not kept from anybody but each other."""
         self._sums: dict[tuple[str, int], tuple[int, Overlay | None, int]] = {}
         """By pool and column: the version of the pool, what was about to be free, and the sum of both."""
 
@@ -119,7 +125,24 @@ class Horizon:
         jobs = tuple(each.job for each in bound)
         return Held(least.overlay(kept=True), whole.overlay(kept=True), jobs)
 
-    def reserve(self, job: Job, alternatives: Sequence[Alternative]) -> Reservation | None:
+    def foretell(self, job: Job, alternative: Alternative, pool: Pool, before: float) -> Found | None:
+        """Return where in a pool a job would start before a time; None where that is not foretold.
+
+        Nothing is kept for it, but it waits behind those that already hope for a place there.
+        """
+        leads = (lead for lead in self._search.leads(job, alternative) if lead.pool is pool)
+        lead = next(leads, None)
+        if lead is None or self._looked_ahead >= max(_LOOKS * len(self._world.pools), _LOOKS_AHEAD):
+            return None
+        self._looked_ahead += 1
+        forecast = self._forecast.beside(self._hoped) if self._hoped else self._forecast
+        return self._earliest_at(job, alternative, lead, before, forecast, drains=False)
+
+    def hope(self, job: Job, found: Found) -> None:
+        """Count a place that was foretold as taken from its start on, for other patient jobs."""
+        self._hoped.append(self._kept(job, found, drains=False))
+
+    def reserve(self, job: Job, alternatives: Sequence[Alternative]) -> tuple[Reservation, Fit] | None:
         """Keep the earliest place of a job that does not fit now; None where none can be foretold.
 
         A pool keeps one place at most, for the job highest in turn. An elastic job is kept the place for the
@@ -134,13 +157,11 @@ class Horizon:
         found = self._earliest(least, alternatives, drains=drains)
         if found is None or any(each.pool == found.fit.pool.name for each in self._forecast.kept):
             return None
-        return self._keep(job, found, drains=drains)
+        return self._keep(job, found, drains=drains), found.fit
 
-    def _keep(self, job: Job, found: _Found, *, drains: bool) -> Reservation:
+    def _keep(self, job: Job, found: Found, *, drains: bool) -> Reservation:
         start, fit = found
-        takes = tuple(part.take() for part in fit.parts)
-        ends = self._forecast.end_of(job, max(start, self._now))
-        kept = Kept(start, ends, job.uid, fit.pool.name, fit.pool.cluster, takes, drains)
+        kept = self._kept(job, found, drains=drains)
         self._forecast.keep(kept)
         self._held.clear()
         return Reservation(
@@ -149,48 +170,62 @@ class Horizon:
             cluster=fit.pool.cluster,
             pool=fit.pool.name,
             pod_sets=tuple(placed_set(self._world, part) for part in fit.parts),
-            foretold=not (drains and self._forecast.waits_for_unknown(fit.pool.cluster, start, takes)),
+            foretold=not (drains and self._forecast.waits_for_unknown(fit.pool.cluster, start, kept.takes)),
         )
 
-    def _earliest(self, job: Job, alternatives: Sequence[Alternative], *, drains: bool) -> _Found | None:
+    def _kept(self, job: Job, found: Found, *, drains: bool) -> Kept:
+        takes = tuple(part.take() for part in found.fit.parts)
+        ends = self._forecast.end_of(job, max(found.start, self._now))
+        pool = found.fit.pool
+        return Kept(found.start, ends, job.uid, pool.name, pool.cluster, takes, drains)
+
+    def _earliest(self, job: Job, alternatives: Sequence[Alternative], *, drains: bool) -> Found | None:
         """Return the earliest start over all pools; of equals the first alternative, then by name."""
         self._looked += 1
-        best: _Found | None = None
+        best: Found | None = None
         busy = {each.pool for each in self._forecast.kept}
         for alternative in alternatives:
             leads = self._search.leads(job, alternative)
             if all(lead.pool.name in busy for lead in leads):
                 continue
             for lead in leads:
-                found = self._earliest_at(job, alternative, lead, best, drains=drains)
+                before = inf if best is None else best.start
+                found = self._earliest_at(job, alternative, lead, before, self._forecast, drains=drains)
                 best = found or best
         return best
 
     def _earliest_at(
-        self, job: Job, alternative: Alternative, lead: Site, best: _Found | None, *, drains: bool
-    ) -> _Found | None:
-        """Return the earliest start with one pool leading, if that is earlier than the best so far.
+        self,
+        job: Job,
+        alternative: Alternative,
+        lead: Site,
+        before: float,
+        forecast: Forecast,
+        *,
+        drains: bool,
+    ) -> Found | None:
+        """Return the earliest start with one pool leading, if there is one before a time.
 
         Looked for among the times at which anything is given back, from the first one at which the pool has
         enough in sum. Each start that is returned was tried.
         """
-        timeline = self._forecast.timeline(lead.pool.cluster, drains=drains)
-        times = self._forecast.moments(timeline, lead.pool.cluster)
-        stop = len(times) if best is None else bisect_left(times, best.start)
+        timeline = forecast.timeline(lead.pool.cluster, drains=drains)
+        times = forecast.moments(timeline, lead.pool.cluster)
+        stop = bisect_left(times, before)
         first = self._first_possible(job, alternative, lead, timeline, times)
         if first is None:
             return None
 
         def fit_at(place: int) -> Fit | None:
-            overlay = self._forecast.overlay_at(times[place], job, lead.pool.cluster, timeline)
+            overlay = forecast.overlay_at(times[place], job, lead.pool.cluster, timeline)
             return self._search.try_at(job, alternative, lead, overlay)
 
-        turns = self._forecast.turns(job, lead.pool.cluster, times)
+        turns = forecast.turns(job, lead.pool.cluster, times)
         for low, high in pairwise([first, *(turn for turn in turns if first < turn < stop), stop]):
             found = _first_fit(low, high, fit_at)
             if found is not None:
                 place, fit = found
-                return _Found(times[place], fit)
+                return Found(times[place], fit)
         return None
 
     def _first_possible(

@@ -17,7 +17,7 @@ from computegrid.core.choice import energy
 from computegrid.core.choice.candidates import Site
 from computegrid.core.choice.chooser import Scored
 from computegrid.core.choice.energy import Draw, Run, run_of
-from computegrid.core.choice.scores import draws_of
+from computegrid.core.choice.scores import PACKING, draws_of
 from computegrid.core.cluster import Cluster
 from computegrid.core.policy import Policy, Weights
 from computegrid.core.resources import CPU
@@ -38,6 +38,8 @@ class Place:
     draws: tuple[Draw, ...]
     base: int
     """Thousandths of a point."""
+    opens: int = 0
+    """When it is free, seconds since the epoch; one that lies behind: it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class PutOff:
 
     start: int
     """Seconds since the epoch."""
+    place: Place
     message: str
 
 
@@ -68,42 +71,49 @@ class Shifting:
 
     def __init__(self, world: World, policy: Policy, now: float) -> None:
         self._world, self._policy, self._now = world, policy, int(now)
-        self._timed = energy.is_timed(world)
+        self.timed = energy.is_timed(world)
+        """Anything costs or emits more at one time than at another."""
 
-    def may_shift(self, job: Job) -> bool:
-        """Tell whether a later start could be better for the job, and may be had."""
-        return self._timed and job.max_delay_seconds > 0 and self._window(job) > 0
+    def latest(self, job: Job) -> int | None:
+        """Return until when the start of a job may be put off, seconds since the epoch; None: it may not."""
+        window = self._window(job) if job.max_delay_seconds > 0 else 0
+        return self._now + window if window > 0 else None
 
     def later(self, job: Job, places: Sequence[Place]) -> PutOff | None:
-        """Return the better start of a job that could start now in these places; None: it should start."""
+        """Return the better start of a job that could start now in some places; None: it should start."""
         window = self._window(job)
-        if window <= 0 or not places:
+        free = [place for place in places if place.opens <= self._now]
+        if window <= 0 or not free:
             return None
         weights = self._policy.weights.get(job.objective) or Weights()
         run = run_of(job, self._now, self._policy)
-        now = min((self._at(place, run, 0, weights) for place in places), key=_order)
+        now = min((self._at(place, run, 0, weights) for place in free), key=_order)
         starts = (
             self._at(place, Run(time, run.seconds), time - self._now, weights)
             for place in places
             for time in self._times(place, run, window)
+            if time >= place.opens
         )
         best = min(starts, key=_order)
         spent = now.points - now.place.base  # what hangs on the time
+        if best.place.opens > self._now:
+            spent = max(spent, now.points)
         if now.points - best.points <= spent * self._policy.put_off_margin_milli // _MILLI:
             return None
-        return PutOff(best.time, self._message(job, run, now, best))
+        return PutOff(best.time, best.place, self._message(job, run, now, best))
 
-    def fitting(self, job: Job, scored: Sequence[Scored]) -> list[Place]:
-        """Return the places where the job fits now, of fits that only the score tells apart."""
+    def place(self, job: Job, scored: Scored) -> Place:
+        """Return a place with what its score is at any time.
+
+        How a gang lies there is left out: nobody waits for fewer fragments.
+        """
         weights = self._policy.weights.get(job.objective) or Weights()
-        run = run_of(job, self._now, self._policy)
-        places = []
-        for each in scored:
-            if each.key[:2] == scored[0].key[:2]:
-                bare = Place(self._world.clusters[each.fit.pool.cluster], draws_of(each.fit), 0)
-                known = self._at(bare, run, 0, weights)
-                places.append(replace(bare, base=each.milli - known.points))
-        return places
+        bare = Place(
+            self._world.clusters[scored.fit.pool.cluster], draws_of(scored.fit), 0, self._now + scored.wait
+        )
+        run = run_of(job, bare.opens, self._policy)
+        known = self._at(bare, run, scored.wait, weights).points + _packing(scored, weights)
+        return replace(bare, base=scored.milli - known)
 
     def possible(self, leads: Iterable[tuple[PodSet, Site]]) -> list[Place]:
         """Return the places where the job may go though it does not fit now, by its leading pod set."""
@@ -127,7 +137,7 @@ class Shifting:
         """Return the later times at which a start may be best."""
         last = self._now + window
         series = {each.pool.tariff for each in place.draws} | {place.cluster.carbon}
-        found = {last}
+        found = {max(self._now, place.opens), last}
         for each in series:
             if each is not None:
                 found.update(each.steps(self._now, last))
@@ -149,17 +159,23 @@ class Shifting:
             said.append(f"{one} gCO2e/kWh now, {other}")
         if now.money != best.money:
             said.append(f"{_units(now.money)} an hour now, {_units(best.money)}")
-        changes = " and ".join(said) or "dearer now, cheaper"
+        changes = " and ".join(said) or "no better place now, one"
         hours = run.seconds if job.expected_seconds is not None else _HOUR
         grams = (now.carbon - best.carbon) * hours // (_HOUR * _MILLI)
         saved = f"{_kilograms(grams)} kgCO2e and {_units((now.money - best.money) * hours // _HOUR)} of money"
         per = "" if job.expected_seconds is not None else " an hour"
         where = best.place.cluster.name
+        if best.place.opens > self._now:
+            where += f", when pool {best.place.draws[0].pool.name} has room"
         left = best.time - self._now
         return (
             f"{changes} from {_clock(best.time)} in {where}: starts then, in {left // _HOUR} h "
             f"{left % _HOUR // 60} min, and saves {saved}{per}"
         )
+
+
+def _packing(scored: Scored, weights: Weights) -> int:
+    return sum(term.milli * getattr(weights, term.name) for term in scored.terms if term.name in PACKING)
 
 
 def _draw(pod_set: PodSet, lead: Site) -> Draw:

@@ -40,6 +40,8 @@ class View:
     draws: tuple[Draw, ...]
     whole: bool = False
     """Say also what the whole run costs and emits."""
+    wait: int = 0
+    """Seconds until the place is expected to be free; 0 where it is."""
     contention: Mapping[str, int] = field(default_factory=dict)
     """By model, the devices that only it will do for, in thousandths of those there are."""
 
@@ -138,6 +140,10 @@ def _latency(view: View) -> int:
     return _MILLI * (view.policy.latency_unknown_ms if known is None else known)
 
 
+def _wait(view: View) -> int:
+    return _MILLI * view.wait
+
+
 def _stranded(view: View) -> int:
     return _MILLI * sum(part.gang.stranded for part in view.fit.parts)
 
@@ -198,6 +204,7 @@ TERMS: tuple[tuple[str, str, TermFunction], ...] = (
     ("carbon", "gCO2e/hour", _carbon),
     ("staging", "seconds", _staging),
     ("latency", "ms", _latency),
+    ("wait", "seconds", _wait),
     ("stranded", "devices", _stranded),
     ("opened", "nodes", _opened),
     ("domains", "domains", _domains),
@@ -208,6 +215,9 @@ TERMS: tuple[tuple[str, str, TermFunction], ...] = (
     ("emissions", "gCO2e", _emissions),
 )
 """Name (a field of `Weights`), unit, and the function that gives the term in thousandths of the unit."""
+
+PACKING = frozenset({"stranded", "opened", "domains", "scarcity"})
+"""Terms that say how a gang lies in its pool, and what it leaves there."""
 
 
 def scarce_devices_kept(fit: Fit) -> bool:

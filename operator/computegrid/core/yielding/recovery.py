@@ -21,6 +21,7 @@ from computegrid.core.space.topology import is_required
 from computegrid.core.world import World
 from computegrid.core.yielding.preemption import Preemptor
 from computegrid.core.yielding.replacing import Found, Replacer, Short
+from computegrid.core.yielding.victims import Victim
 from computegrid.reasons import Reason
 
 
@@ -121,7 +122,8 @@ class Recovery:
         """Give the place back: the job queues for a whole new one."""
         parts, job = self._parts, running.job
         reason = running.cause or Reason.NODE_LOST
-        eviction = Eviction(job.uid, reason, f"{short.message}; it queues for a new place", None)
+        work = Victim(parts.world, parts.capacity, running, self._now).lost_device_seconds
+        eviction = Eviction(job.uid, reason, f"{short.message}; it queues for a new place", None, work)
         self.evictions.append(eviction)
         parts.quotas.give_back(job.queue, footprint_of_placement(parts.world, running.placement))
         # Nothing comes on a node that is not ready.
