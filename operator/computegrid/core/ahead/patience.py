@@ -44,6 +44,8 @@ class Patience:
         ahead: list[tuple[Place, Found, Scored]] = []
         if scored:
             ahead = list(self._ahead(job, scored[0], misses, float(latest)))
+            if not ahead and not self._shifting.timed:
+                return None
             alike = (each for each in scored if each.key[:2] == scored[0].key[:2])
             places = [*(self._shifting.place(job, each) for each in alike), *(place for place, *_ in ahead)]
         elif not blocked and self._shifting.timed:
