@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -44,12 +44,12 @@ class NodeFaults:
             self._annotate(name, "not-ready")
             self._ready_condition(name, status, reason, message)
 
-    def ready(self, names: Iterable[str]) -> None:
+    def ready(self, names: Sequence[str]) -> None:
         """The node and the pods on it are ready again."""
         for name in names:
             self._annotate(name, None)
             self._ready_condition(name, "True", "KubeletReady", "kubelet is posting ready status")
-            self._pods_ready(name)
+        self.report_pods(names)
 
     def delete(self, names: Iterable[str]) -> None:
         """The machine is gone from the cluster; its pods are collected by the controllers."""
@@ -112,8 +112,12 @@ class NodeFaults:
             name, {"status": {"conditions": [condition("Ready", status, reason, message, now)]}}, "/status"
         )
 
-    def _pods_ready(self, name: str) -> None:
+    def report_pods(self, names: Iterable[str]) -> None:
         """The controllers made the pods unready with the node; a kubelet would report them ready."""
+        for name in names:
+            self._pods_ready(name)
+
+    def _pods_ready(self, name: str) -> None:
         on_node = quote(f"spec.nodeName={name},status.phase=Running", safe="")
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         change = {

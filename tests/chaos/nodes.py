@@ -165,6 +165,12 @@ class _Breaker:
                 self.spans.setdefault(name, []).append((found.when, time.monotonic()))
                 del self.broken[name]
 
+    def report(self, api: Api) -> None:
+        """Have pods reported ready that the controllers made unready while their nodes came back."""
+        pods = api.list("Pod", NAMESPACE)
+        unready = [pod for pod in pods if condition_of(pod, "Ready")["status"] != "True"]
+        self._faults.report_pods(sorted({pod["spec"].get("nodeName", "") for pod in unready} - {""}))
+
     def look(self) -> None:
         """Note what has been made in the place of what was lost."""
         for found in self.history:
@@ -210,17 +216,24 @@ def run(options: Options) -> list[Figure]:
             breaker = _Breaker(world, pods)
             _break_all(world, breaker, size, random.Random(options.seed))
             figures = _figures(breaker, size, options)
-            eventually(lambda: _running(world) == size.others + 1, "all jobs run again", 300, interval=1.0)
-            figures.append(_went_on(world, options))
+            breaker.report(watching)
+            figures.append(_went_on(world, size, options))
         finally:
             pods.stop()
             watching.close()
     return figures
 
 
-def _went_on(world: World, options: Options) -> Figure:
-    """Whether the large job, whose pods are replaced one by one, is still in its first attempt."""
-    figure = Figure("nodes: the large job went on", options.seed)
+def _went_on(world: World, size: _Size, options: Options) -> Figure:
+    """Whether all jobs run again, the large one, whose pods are replaced one by one, in its first attempt."""
+    figure = Figure("nodes: all jobs run again, and the large one went on", options.seed)
+    try:
+        eventually(lambda: _running(world) == size.others + 1, "all jobs run again", 300, interval=1.0)
+    except AssertionError:
+        waiting = [j for j in world.hub.list("AIJob", NAMESPACE) if not _runs(j)]
+        for each in waiting:
+            message = condition_of(each, "Ready")["message"]
+            figure.count(False, f"{each['metadata']['name']}: {message}, {each['status'].get('pods')}")
     placed = (world.hub.get("AIJob", "big", NAMESPACE) or {})["status"]["placement"]
     figure.count(placed["attempt"] == 0, f"it is in attempt {placed['attempt']}")
     return figure
@@ -240,7 +253,11 @@ def _fill(world: World, size: _Size) -> None:
 def _running(world: World) -> int:
     if world.operator.process.poll() is not None:  # lost its Lease on a busy machine: a kubelet does the same
         world.start()
-    return sum(condition_of(d, "PodsReady")["status"] == "True" for d in world.hub.list("AIJob", NAMESPACE))
+    return sum(map(_runs, world.hub.list("AIJob", NAMESPACE)))
+
+
+def _runs(job: Object) -> bool:
+    return condition_of(job, "PodsReady")["status"] == "True"
 
 
 def _break_all(world: World, breaker: _Breaker, size: _Size, chance: random.Random) -> None:

@@ -159,6 +159,22 @@ async def test_pods_that_do_not_become_ready_are_made_again_elsewhere():
 
 
 @virtual
+async def test_a_job_that_keeps_losing_pods_remembers_only_those_that_are_still_there():
+    world = World(nodes=8)
+    world.submit(**gang(failurePolicy=REPLACE))
+    await world.running()
+    most = 0
+    for _ in range(4):  # the new pod does not become ready before it is lost, too
+        pod = next(raw for raw in world.listed() if raw["metadata"]["labels"][labels.INDEX] == "1")
+        world.say(pod, "Failed", reason="Evicted")
+        await world.until(lambda old=pod: uids(world).get("1") not in {None, old["metadata"]["uid"]})
+        most = max(most, len(world.status()["placement"].get("outgoingPods") or ()))
+    assert most == 1
+    await world.running()
+    assert "outgoingPods" not in world.status()["placement"]
+
+
+@virtual
 async def test_several_nodes_at_once_are_one_loss():
     world = World(nodes=6)
     world.submit(**gang(4, failurePolicy=REPLACE))

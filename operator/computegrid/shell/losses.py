@@ -12,6 +12,9 @@ from computegrid.shell.sizes import slots_of
 from computegrid.state.demand import JobRow
 from computegrid.state.tables import Tables, ranks
 
+_MOST_AVOIDED = 256
+"""Nodes that a job avoids at once; of more, those of its last loss only."""
+
 
 def lose(row: JobRow, loss: lifecycle.Replace, tables: Tables, now: float) -> None:
     """Mark pods as lost. Their place stays counted, so that nobody else takes it."""
@@ -22,10 +25,12 @@ def lose(row: JobRow, loss: lifecycle.Replace, tables: Tables, now: float) -> No
         row.made.clear()
         row.outgoing = frozenset()
     row.lost, row.lost_by = frozenset(loss.lost), loss.cause
+    # A pod that is gone has no name to give back any more; a large job may lose others before all are ready.
+    row.outgoing &= {pod.uid for pod in row.pods.values()}
     if not loss.whole:
         row.outgoing |= _pods_of(row, row.lost)
     row.made = {slot: when for slot, when in row.made.items() if slot not in row.lost}
-    row.avoid |= frozenset(loss.avoid)
+    row.avoid = frozenset(loss.avoid).union(row.avoid if len(row.avoid) < _MOST_AVOIDED else ())
     row.joining = frozenset()
     row.all_ready = False
     row.not_before = max(row.not_before, loss.not_before) if loss.again else loss.not_before
