@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 GENERATED := crds charts/computegrid manifests docs/api.md docs/metrics.md
+# Processes that run tests; each has control planes of its own, some 2 GiB. 0: this one alone.
+WORKERS ?= 2
 # Options for what a target runs, for example: make test ARGS="-k gang -x"
 ARGS ?=
 
@@ -59,11 +61,11 @@ verify: tools ## Check the structure: generated files, format, lint, types, laye
 
 .PHONY: test
 test: tools ## Run every test: the quick ones first, then those on real control planes.
-	$(BIN)/python -m pytest tests $(ARGS)
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run the tests that need no control plane.
-	$(BIN)/python -m pytest tests -m "not e2e" --ignore tests/chart $(ARGS)
+	$(BIN)/python -m pytest tests -m "not e2e" --ignore tests/chart --numprocesses $(WORKERS) $(ARGS)
 
 .PHONY: demo
 demo: $(STAMP) ## Show the grid at work in the terminal, until Ctrl-C; EXIT=1 ends by itself.

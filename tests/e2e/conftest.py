@@ -21,7 +21,6 @@ NODES = {
     "west-1": {"nvidia-a100": 6, "huawei-ascend-910b": 4},
     "north-1": {"amd-mi300x": 6, "cpu": 4},
 }
-_MEASURED = pytest.StashKey[list[str]]()
 ROBOTICS = {"tenant.example/name": "robotics"}
 """Label and taint of the nodes of examples/05-dedicated-pool."""
 
@@ -65,15 +64,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "grid_world" in getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(scope="session")
-def measured(pytestconfig: pytest.Config) -> Callable[[str], None]:
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Takes lines that stand below the results: what was counted, and how long it took."""
-    return pytestconfig.stash.setdefault(_MEASURED, []).append
+    return lambda line: request.node.user_properties.append(("measured", line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what was measured."""
-    lines = config.stash.get(_MEASURED, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured, in whichever process that was."""
+    every = (each for reports in terminalreporter.stats.values() for each in reports)
+    calls = [each for each in every if isinstance(each, pytest.TestReport) and each.when == "call"]
+    lines = [text for each in calls for name, text in each.user_properties if name == "measured"]
     if lines:
         terminalreporter.section("measured")
         terminalreporter.write("\n".join(lines) + "\n")

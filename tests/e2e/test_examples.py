@@ -234,7 +234,7 @@ def test_14_a_patient_job_goes_where_power_is_green_and_waits_for_the_night(
     terms = {each["term"] for each in placement["candidates"][0]["scores"]}
     assert {"price", "carbon", "egress", "staging"} <= terms
     dirty = datetime.now(UTC).replace(microsecond=0)
-    clean = dirty + timedelta(seconds=90)
+    clean = dirty + timedelta(seconds=20)
     lines = f"{dirty.isoformat()} 420\n{clean.isoformat()} 90"
     forecast = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"cn-west": lines}}
     where = {"name": "computegrid-carbon", "namespace": "computegrid-system"}
