@@ -219,16 +219,25 @@ def test_a_check_point_stays_while_nothing_changes_and_is_renewed_now_and_then_w
     grid.place(row, NOW)
     grid.at(NOW)
     first = grid.status("low")
-    grid.at(NOW + 299)
+    grid.at(NOW + 3_599)
     assert grid.status("low") == first
-    grid.at(NOW + 300)
-    assert grid.status("low")["spent"]["money"] == "2400"
+    grid.at(NOW + 3_600)
+    assert grid.status("low")["spent"]["money"] == "28800"
     grid.leave(row)
-    grid.at(NOW + 310)
+    grid.at(NOW + 3_610)
     last = grid.status("low")
-    assert last["spent"]["money"] == "2480"
-    grid.at(NOW + 5_000)
+    assert last["spent"]["money"] == "28880"
+    grid.at(NOW + 9_000)
     assert grid.status("low") == last
+
+
+def test_without_a_budget_time_alone_is_no_reason_to_write():
+    grid = Grid(queue("low"))
+    grid.place(grid.submit(where="low"), NOW)
+    grid.at(NOW)
+    first = grid.status("low")
+    grid.at(NOW + 10 * 86_400)
+    assert grid.status("low") == first
 
 
 def test_a_queue_that_moves_takes_its_jobs_along():

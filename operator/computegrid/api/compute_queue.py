@@ -204,11 +204,12 @@ class ComputeQueueStatus(CamelModel):
     """Compute units that are held, over all models."""
     decayed_usage: DecimalString | None = None
     """Compute-unit-seconds used of late, where older use counts less; fair share orders queues by it. Written
-    seldom: it is a check point for restarts."""
+    seldom, when what the queue holds changes: it is a check point for restarts."""
     decayed_usage_time: Time | None = None
     """When `decayedUsage` was true."""
     spent: BudgetUsage | None = None
-    """What was spent of the budget in the current period."""
+    """What was spent of the budget in the current period, at `decayedUsageTime`; at least once an hour while
+    jobs run."""
     admitted_jobs_total: Total | None = None
     """Jobs admitted since the queue was made."""
 

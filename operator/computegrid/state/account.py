@@ -16,8 +16,8 @@ from computegrid.core.queues.queue import Budget
 from computegrid.state.conditions import seconds_of, timestamp
 from computegrid.state.queue_rows import BudgetSpec, period_of
 
-_STALE_SECONDS = 300
-"""A check point of a queue whose jobs run is renewed after this long, for those who read the status."""
+_STALE_SECONDS = 3_600
+"""What is spent of a budget while jobs run on is said again after this long, for who reads the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,11 @@ class Account:
         )
 
     def check_point(self) -> dict[str, Any]:
-        """Return the check point as fields of the status; a new one when what is held has changed."""
-        stale = self.rates != Rates() and self.at - self.said_at >= _STALE_SECONDS
+        """Return the check point as fields of the status; a new one when what is held has changed.
+
+        Not with time alone, but for budgets now and then: what runs on can be worked out from it.
+        """
+        stale = self.period is not None and self.rates != Rates() and self.at - self.said_at >= _STALE_SECONDS
         if self.changed or stale:
             self.said, self.said_at, self.changed = self._as_status(), self.at, False
         return self.said
