@@ -267,14 +267,32 @@ def test_restarts(facts, pods, cause, wait) -> None:
 def test_lost_pods_are_made_again_in_their_place(facts, pods, cause, lost, wait, replaces) -> None:
     got = go(replace(facts, replaces_pods=replaces), *pods)
     assert isinstance(got.action, Replace)
-    if replaces and cause is Reason.NODE_LOST:
-        wait = 0.0  # nodes of a large job may break every minute, and none of them is used again
+    if replaces:
+        wait = 0.0  # nodes of a large job may break every minute; a pod waits for its own losses only
     assert (got.action.cause, got.action.not_before - NOW) == (cause, wait)
     assert got.action.whole is not replaces
     everything = {index for _, count in facts.placement for index in range(count)}
     assert {index for _, index in got.action.lost} == (lost if replaces else everything)
     assert not got.action.again
     assert got.delete == ()  # what goes, goes when it is written where the others go
+
+
+@pytest.mark.parametrize(
+    ("cause", "losses", "wait"),
+    [
+        (Reason.POD_EVICTED, {("worker", 1): (1, NOW - 5)}, 1.0),
+        (Reason.POD_EVICTED, {("worker", 1): (3, NOW - 599)}, 4.0),
+        (Reason.POD_EVICTED, {("worker", 1): (3, NOW - 600)}, 0.0),
+        (Reason.POD_EVICTED, {("worker", 0): (9, NOW - 5)}, 0.0),
+        (Reason.NODE_LOST, {("worker", 1): (9, NOW - 5)}, 0.0),
+    ],
+    ids=["again", "for the fourth time", "long ago", "another one", "its node is to blame"],
+)
+def test_a_pod_that_is_lost_again_waits_for_its_own_losses(cause, losses, wait) -> None:
+    facts = replace(READY, replaces_pods=True, restarts_infrastructure=40, last_restart_at=NOW, losses=losses)
+    got = go(facts, pod(0), failed(1, cause)).action
+    assert isinstance(got, Replace)
+    assert got.not_before - NOW == wait
 
 
 UNDECIDED = replace(

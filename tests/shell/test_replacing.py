@@ -142,6 +142,24 @@ async def test_a_pod_that_is_lost_there_again_goes_elsewhere():
 
 
 @virtual
+async def test_a_pod_does_not_wait_for_what_happened_to_others():
+    world = World(nodes=6)
+    world.submit(**gang(failurePolicy=REPLACE))
+    await world.running()
+    waits = []
+    for index in "012210":
+        pod = next(raw for raw in world.listed() if raw["metadata"]["labels"][labels.INDEX] == index)
+        begun = world.now
+        world.say(pod, "Failed", reason="Evicted")
+        await world.until(
+            lambda old=pod, own=index: uids(world).get(own) not in {None, old["metadata"]["uid"]}
+        )
+        waits.append(world.now - begun)
+        await world.running()
+    assert max(waits[:3]) < 1.0 <= min(waits[3:])
+
+
+@virtual
 async def test_pods_that_do_not_become_ready_are_made_again_elsewhere():
     world = World(nodes=4)
     world.submit(**gang(failurePolicy=REPLACE))

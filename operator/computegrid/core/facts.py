@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -126,6 +127,8 @@ class JobFacts:
     """Pods whose node, as placed, is gone."""
     replaced_at: float | None = None
     """When lost pods were last given nodes."""
+    losses: Mapping[PodKey, tuple[int, float]] = field(default_factory=dict)
+    """How often each pod of this attempt was lost by itself, and when last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,13 +191,12 @@ def _replace(  # noqa: PLR0917 - what is known of the loss
 ) -> Replace:
     """Return the pods that are to be made again.
 
-    The first loss in a while waits for nothing, nor do single pods whose nodes are to blame: they do not come
-    back to those, and nodes of a large job may break every minute.
+    The first loss in a while waits for nothing. Single pods wait by how often they were lost themselves:
+    nodes of a large job may break every minute. They do not come back to nodes that are to blame.
     """
     again, whole = bool(facts.lost), not facts.replaces_pods
-    before = _recent_restarts(facts, now, policy)
-    at_once = not before or again or (not whole and all(loss.cause in _NODE_CAUSES for loss in losses))
-    wait = 0.0 if at_once else policy.infrastructure_back_off.seconds(before - 1)
+    before = _recent_restarts(facts, now, policy) if whole else _recent_losses(facts, losses, now, policy)
+    wait = policy.infrastructure_back_off.seconds(before - 1) if before and not again else 0.0
     keys = facts.lost | {loss.key for loss in losses}
     main = min(losses, key=lambda loss: loss.rank)
     return Replace(
@@ -215,6 +214,12 @@ def _recent_restarts(facts: JobFacts, now: float, policy: Policy) -> int:
     """Return the restarts by infrastructure that the next one follows without a stable time between."""
     recent = facts.last_restart_at is not None and now - facts.last_restart_at < policy.stable_seconds
     return facts.restarts_infrastructure if recent else 0
+
+
+def _recent_losses(facts: JobFacts, losses: Sequence[_Loss], now: float, policy: Policy) -> int:
+    """Return how often one of these pods was lost of late, those left out whose nodes are to blame."""
+    counts = (facts.losses.get(loss.key, (0, 0.0)) for loss in losses if loss.cause not in _NODE_CAUSES)
+    return max((count for count, last in counts if now - last < policy.stable_seconds), default=0)
 
 
 def _end_attempt(

@@ -23,7 +23,11 @@ def lose(row: JobRow, loss: lifecycle.Replace, tables: Tables, now: float) -> No
     if loss.whole and not loss.again:
         row.attempt += 1
         row.made.clear()
+        row.losses.clear()
         row.outgoing = frozenset()
+    if not loss.whole:
+        for slot in frozenset(loss.lost) - row.lost:
+            row.losses[slot] = (row.losses.get(slot, (0, now))[0] + 1, now)
     row.lost, row.lost_by = frozenset(loss.lost), loss.cause
     # A pod that is gone has no name to give back any more; a large job may lose others before all are ready.
     row.outgoing &= {pod.uid for pod in row.pods.values()}
@@ -64,6 +68,7 @@ def forget_losses(row: JobRow) -> None:
     row.lost = frozenset()
     row.outgoing = row.avoid = frozenset()
     row.lost_by = row.replaced_at = None
+    row.losses.clear()
 
 
 def _pods_of(row: JobRow, slots: frozenset[tuple[str, int]]) -> frozenset[str]:

@@ -105,6 +105,8 @@ class JobRow:
     """Nodes that its lost pods get only where nothing else will do."""
     replaced_at: float | None = None
     """When lost pods were last given nodes."""
+    losses: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
+    """By (pod set, index): how often a pod of this attempt was lost by itself, and when last."""
     progress_at: float | None = None
     """When its pods were last seen to be all ready, or the attempt began."""
     all_ready: bool = False

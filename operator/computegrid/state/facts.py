@@ -58,6 +58,7 @@ def facts_of(
         lost=row.lost,
         homeless=_homeless(row, tables) if tables is not None else frozenset(),
         replaced_at=row.replaced_at,
+        losses=row.losses,
     )
 
 
