@@ -178,6 +178,18 @@ FAULTS = {
     ),
     "a number of devices": (node(annotations={labels.DEVICE_FAULT: "3"}), {}, 3, True),
     "a word": (node(annotations={labels.DEVICE_FAULT: "true"}), {}, None, True),
+    "a list that is too long to be kept": (
+        node(annotations={labels.DEVICE_FAULT: ",".join(f"Ascend910-{number}" for number in range(128))}),
+        {},
+        None,
+        True,
+    ),
+    "JSON that is nested too deep": (
+        node(annotations={labels.DEVICE_FAULT: "[" * 1023}),
+        {},
+        None,
+        True,
+    ),
 }
 
 
@@ -197,7 +209,7 @@ def test_what_is_a_fault(raw, rules, devices, evicts):
         node(taints=[{"key": "else", "effect": "NoExecute"}]),
         *(
             node(annotations={"huawei.com/Ascend910-Unhealthy": value})
-            for value in ("", "[]", "{}", "0", "None", " ")
+            for value in ("", "[]", "{}", "0", "None", " ", "[ ]", "00", ",")
         ),
     ],
 )
@@ -426,6 +438,20 @@ def test_an_annotation_forgives_what_was(value):
     for number in range(3):
         grid.fail("n1", NOW + 100 + number * 100)
     assert grid.out() == ["n1"], "what comes later counts"
+
+
+def test_a_word_that_forgives_does_so_once_whoever_restarts():
+    grid = quarantined()
+    grid.say(node("n1", annotations={labels.RELEASE: "now"}), NOW)
+    for number in range(3):
+        grid.fail("n1", NOW + 100 + number * 100)
+    tables = world(nodes=2)
+    tables.pools.by_name["pool-1"].status.update(grid.numbers())
+    tables.nodes.upsert(node_row(WEST, node("n1", annotations={labels.RELEASE: "now"})))
+    again = Grid(tables=tables)
+    assert again.out() == ["n1"]
+    again.say(node("n1", annotations={labels.RELEASE: "now, again"}), NOW + 1_001)
+    assert again.out() == []
 
 
 # -- restarts

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from computegrid.api.labels import DEVICE_FAULT
-from computegrid.state.nodes import NodeRow
+from computegrid.state.nodes import LONGEST_ANNOTATION, NodeRow
 
 _NOTHING = frozenset({"", "[]", "{}", "0", "false", "none", "null", "healthy", "ok"})
 _MESSAGE_LIMIT = 200
@@ -107,18 +107,20 @@ def _by_taint(node: NodeRow, rules: FaultRules) -> Iterable[DeviceFault]:
 def _by_annotation(node: NodeRow, rules: FaultRules) -> Iterable[DeviceFault]:
     for key in sorted(rules.annotations & node.annotations.keys()):
         value = node.annotations[key].strip()
-        if value.lower() not in _NOTHING:
-            yield DeviceFault(_line(f"annotation {key}: {value}"), _count(value), evicts=True)
+        if value.lower() not in _NOTHING and (count := _count(value)) != 0:
+            yield DeviceFault(_line(f"annotation {key}: {value}"), count, evicts=True)
 
 
 def _count(value: str) -> int | None:
-    """Return how many devices an annotation names; None where it names none."""
+    """Return how many devices an annotation names; None where it names none, or was too long to be kept."""
+    if len(value) >= LONGEST_ANNOTATION:
+        return None
     if value.isdecimal() and len(value) < 5:
         return int(value)
     if value.startswith("["):
         try:
             listed = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested too deep
             return None
         return len(listed) if isinstance(listed, list) else None
     names = {name.strip() for name in value.split(",") if name.strip()}

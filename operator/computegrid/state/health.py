@@ -70,7 +70,7 @@ class Health:
         self._good: set[NodeKey] = set()
         self._exempt: set[NodeKey] = set()
         self._held: set[NodeKey] = set()
-        self._released: dict[NodeKey, str] = {}
+        self._released: dict[NodeKey, str | None] = {}
         self._rules: dict[str, FaultRules] = {}
         self._settle_at: float | None = None
         self._now = 0.0
@@ -212,9 +212,11 @@ class Health:
             self.changed.add(key)
             self._settle_at = now
         release = row.annotations.get(labels.RELEASE)
-        if release is not None and release != self._released.get(key):
+        # A word that was there before this operator was may have been heeded by the one before it.
+        known = self._released.get(key, release if seconds_of(release) is None else None)
+        self._released[key] = release
+        if release is not None and release != known:
             self.suspicion.forgive(key, seconds_of(release) or now)
-            self._released[key] = release
             self.changed.add(key)
             self._settle_at = now
 

@@ -21,7 +21,8 @@ _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _PLAIN_CONDITIONS = frozenset(
     {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"}
 )
-_LONGEST_ANNOTATION = 1024
+LONGEST_ANNOTATION = 1024
+"""Characters; of longer ones this much is kept."""
 _DETAIL_LIMIT = 120
 
 
@@ -109,9 +110,7 @@ def node_row(cluster: str, raw: Mapping[str, Any]) -> NodeRow:
             if c.get("type") and c["type"] not in _PLAIN_CONDITIONS
         ),
         annotations={
-            key: value
-            for key, value in (metadata.get("annotations") or {}).items()
-            if len(value) <= _LONGEST_ANNOTATION
+            key: value[:LONGEST_ANNOTATION] for key, value in (metadata.get("annotations") or {}).items()
         },
     )
 
