@@ -8,6 +8,7 @@ from computegrid.api import labels
 from computegrid.reasons import Reason
 from computegrid.state.conditions import seconds_of, timestamp
 from computegrid.state.fault_rules import BUILT_IN, FaultRules, fault_of
+from computegrid.state.health import Health
 from computegrid.state.health_policy import HealthPolicy
 from computegrid.state.judging import NodeJudge
 from computegrid.state.nodes import node_row
@@ -578,3 +579,21 @@ def test_taints_for_people_and_slices_without_a_node_say_nothing(row):
     grid.tables.slices.upsert(row)
     grid.look(NOW)
     assert grid.out() == []
+
+
+def test_a_node_that_cannot_be_judged_keeps_nobody_from_it(monkeypatch):
+    grid, look = Grid(nodes=3), Health.look
+
+    def fails_for_one(self, key, *rest):
+        if key[1] == "n2":
+            raise ZeroDivisionError
+        return look(self, key, *rest)
+
+    monkeypatch.setattr(Health, "look", fails_for_one)
+    broken = {labels.DEVICE_FAULT: "true"}
+    for name in ("n1", "n2", "n3"):
+        grid.tables.nodes.upsert(node_row(WEST, node(name, annotations=broken)))
+    with pytest.raises(ZeroDivisionError):
+        grid.look(NOW)
+    grid.look(NOW + 1)
+    assert grid.out() == ["n1", "n3"]

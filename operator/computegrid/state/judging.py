@@ -33,16 +33,16 @@ class NodeJudge:
             for record in tables.pools.by_name.values()
             if record.spec is not None and any(each.start <= now < each.end for each in record.spec.windows)
         }
-        looked, tables.nodes.unjudged = tables.nodes.unjudged, set()
         jobs = _JobsByNode(tables)
-        hit = {key for key in sorted(looked) if health.look(key, tables.nodes.rows.get(key), jobs.first, now)}
+        for key in sorted(tables.nodes.unjudged):
+            tables.nodes.unjudged.discard(key)  # one that cannot be judged must not keep others from it
+            if health.look(key, tables.nodes.rows.get(key), jobs.first, now):
+                tables.dirty_jobs |= jobs.on(key) & tables.jobs.keys()
         for key in health.overdue(now):
             row = tables.nodes.rows.get(key)
             if row is not None and tables.reachable.get(key[0]):
                 health.give_up(key, row, jobs.first, now)
-                hit.add(key)
-        for key in hit:
-            tables.dirty_jobs |= jobs.on(key) & tables.jobs.keys()
+                tables.dirty_jobs |= jobs.on(key) & tables.jobs.keys()
         next_time = health.settle(now)
         tables.nodes.dirty |= health.changed & tables.nodes.rows.keys()
         health.changed.clear()
