@@ -280,13 +280,14 @@ def test_a_crash_at_any_write_is_made_good(done):
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_calls_that_fail_are_tried_again_by_the_same_process(times):
+def test_calls_that_fail_are_tried_again_by_the_same_process(times, caplog):
     for at in range(1, 16):
         world = World(nodes=4)
         for port in (world.hub, world.west):
             for verb in ("create", "update", "patch", "delete"):
                 port.faults.fail(Transient("later"), verb=verb, at=at, times=times)
         run_virtual(whole_life(world, None))
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 @virtual

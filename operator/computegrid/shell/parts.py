@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
-from computegrid.clusters.errors import Conflict, Forbidden, Invalid, NotFound, Transient
+from computegrid.clusters.errors import ClusterError, Conflict, Forbidden, Invalid, NotFound, Transient
 from computegrid.reasons import Reason
 from computegrid.shell import report
 from computegrid.shell.access import AIJOBS
@@ -211,6 +211,8 @@ class Parts:
     async def _remove(self, parts: Iterable[JobRow]) -> Refusal | None:
         """Delete these parts, by uid (raises as `_carry`)."""
 
+        errors: list[ClusterError] = []
+
         async def one(part: JobRow) -> None:
             async with self._grid.access.hub_slots:
                 try:
@@ -219,12 +221,17 @@ class Parts:
                     )
                 except (NotFound, Conflict):
                     logger.debug("part %s/%s is already gone", part.namespace, part.name)
+                except ClusterError as error:
+                    errors.append(error)
+                    return
             part.deleting = True
             self._grid.tables.dirty_jobs.add(part.uid)
 
         async with asyncio.TaskGroup() as group:
             for part in parts:
                 group.create_task(one(part))
+        if errors:
+            raise errors[0]
         return None
 
 
