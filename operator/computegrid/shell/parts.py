@@ -210,7 +210,6 @@ class Parts:
 
     async def _remove(self, parts: Iterable[JobRow]) -> Refusal | None:
         """Delete these parts, by uid (raises as `_carry`)."""
-
         errors: list[ClusterError] = []
 
         async def one(part: JobRow) -> None:
