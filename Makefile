@@ -61,7 +61,7 @@ verify: tools ## Check the structure: generated files, format, lint, types, laye
 
 .PHONY: test
 test: tools ## Run every test: the quick ones first, then those on real control planes.
-	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run the tests that need no control plane.

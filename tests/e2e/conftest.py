@@ -70,16 +70,6 @@ def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda line: request.node.user_properties.append(("measured", line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured, in whichever process that was."""
-    every = (each for reports in terminalreporter.stats.values() for each in reports)
-    calls = [each for each in every if isinstance(each, pytest.TestReport) and each.when == "call"]
-    lines = [text for each in calls for name, text in each.user_properties if name == "measured"]
-    if lines:
-        terminalreporter.section("measured")
-        terminalreporter.write("\n".join(lines) + "\n")
-
-
 @pytest.fixture
 def world(grid_world: World) -> Iterator[World]:
     """The shared grid with an operator that runs; what the test makes goes with it."""
