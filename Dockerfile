@@ -5,8 +5,11 @@ WORKDIR /source
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/computegrid
 # Dependencies are a layer of their own, made anew only when they change. requirements.txt pins tools of the developers
-# as well; as a constraint it gives versions and hashes to what the package needs, and installs nothing else.
+# as well; as a constraint it gives versions and hashes to what the package needs, and installs nothing else. That takes
+# a newer pip than the base image may have.
 COPY pyproject.toml requirements.txt ./
+RUN sed -n '/^pip==/,/[^\\]$/p' requirements.txt > pip.in \
+    && pip install --no-cache-dir --require-hashes --only-binary :all: --requirement pip.in
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
       > runtime.in \
     && python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \

@@ -48,7 +48,7 @@ def test_everything_installed_has_a_hash():
     commands = [
         part for line in installs for part in line.split("&&") if "pip" in part and " install " in part
     ]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         assert "--require-hashes" in command or "--no-index" in command
 
