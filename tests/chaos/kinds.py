@@ -49,6 +49,11 @@ def _writes(call: Call) -> bool:
     return call.track == "jobs"
 
 
+def _seen_again(call: Call) -> bool:
+    """Writes about what is watched: of a Service that a server says is gone nobody would hear again."""
+    return call.track == "jobs" and not (call.method == "DELETE" and call.plural == "services")
+
+
 def _events(call: Call) -> bool:
     return call.plural == "events"
 
@@ -194,7 +199,7 @@ CATALOGUE = (
              most=2),
     _answers("F08 403 forbidden", _reply(403, "Forbidden"), lenient=True),
     _answers("F09 401 unauthorized", _reply(401, "Unauthorized"), lenient=True),
-    _answers("F10 404 not found", _reply(404, "NotFound"), most=2, lenient=True),
+    _answers("F10 404 not found", _reply(404, "NotFound"), _seen_again, most=2, lenient=True),
     _outage("F11 500 for all", _reply(500, "InternalError")),
     _outage("F11 503 for all", _reply(503, "ServiceUnavailable")),
     _outage("F12 no connection", None),

@@ -388,11 +388,54 @@ async def test_orphans_are_removed_after_a_grace_and_pods_of_another_hub_never()
         await settle(world)
     assert [name.split("-")[0] for name in world.names()] == ["foreign"]
     await world.turn()
-    assert world.orphans._removed == set()
+    assert world.orphans._removed == {}
 
 
 async def settle(world: World) -> None:
     await asyncio.gather(*world.orphans._tasks)
+
+
+@virtual
+async def test_an_orphan_that_is_said_to_be_gone_and_is_not_is_removed_again():
+    world = World()
+    raw = gang_pod("orphan")
+    raw["metadata"]["labels"][labels.ORIGIN] = "origin"
+    world.west.store.create(PODS, raw, "research")
+    await world.turn()
+    world.now += 10
+    world.west.faults.fail(NotFound("not here", code=404), verb="delete")
+    for _ in range(3):
+        await world.turn()
+        await settle(world)
+    assert [call.verb for call in world.west.faults.writes] == ["delete"]
+    assert max(world.wakes) == world.now + 20
+    world.now += 20
+    await world.turn()
+    await settle(world)
+    assert world.names() == []
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [(NotFound("not here", code=404), 20), (Conflict("changed", code=409, reason="Conflict"), 0.5)],
+    ids=["not found", "conflict"],
+)
+async def test_a_pod_that_is_said_to_be_gone_and_is_not_is_deleted_again(answer, seconds):
+    world = World()
+    world.submit(sets=[pod_set(replicas=2)])
+    await world.running()
+    world.west.faults.fail(answer, verb="delete")
+    world.hub.store.delete(AIJOBS, "job", "research")
+    for _ in range(3):
+        await world.turn()
+    assert len(world.names()) == 1
+    assert world.job()["metadata"]["finalizers"] == [labels.FINALIZER]
+    world.now += seconds
+    for _ in range(3):
+        await world.turn()
+    assert world.names() == []
+    assert world.job() is None
 
 
 @virtual

@@ -71,7 +71,7 @@ def test_a_pod_whose_deletion_was_accepted_is_on_its_way_out():
     row = tables.jobs["uid-job"]
     (pod,) = row.pods.values()
     assert not views_of(row, tables)[0].deleting
-    row.removed.add(pod.uid)
+    row.removed[pod.uid] = 0.0
     assert views_of(row, tables)[0].deleting
 
 

@@ -65,7 +65,7 @@ def test_pods_that_a_job_no_longer_has_room_for_are_about_to_go():
 
 def test_pods_that_were_removed_and_are_still_there_are_about_to_go():
     tables, row, view = grid(1)
-    row.removed.add(next(iter(row.pods.values())).uid)
+    row.removed[next(iter(row.pods.values())).uid] = 0.0
     tables.upsert_job(aijob())
     assert releasing(view) == [8, 0]
 

@@ -21,7 +21,7 @@ import uvloop
 
 from computegrid.api import labels
 from computegrid.clusters.credentials import Credentials
-from computegrid.clusters.errors import ClusterError, Conflict, NotFound
+from computegrid.clusters.errors import ClusterError, NotFound
 from computegrid.clusters.hub import load_hub_credentials
 from computegrid.clusters.kube import KubePort
 from computegrid.clusters.lease import boot_clock
@@ -200,7 +200,7 @@ class Guard:
                         uid=metadata["uid"],
                         grace_seconds=min(self._times.grace, _grace(pod)),
                     )
-                except (NotFound, Conflict):
+                except NotFound:
                     logger.debug("pod %s/%s is already gone", metadata["namespace"], metadata["name"])
 
         running = [one(pod) for pod in found.items if _runs(pod, self._times.grace)]

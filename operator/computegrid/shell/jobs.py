@@ -11,7 +11,7 @@ from computegrid.reasons import Reason
 from computegrid.render.gang import Gang, Identity
 from computegrid.shell import report
 from computegrid.shell.grid import Grid
-from computegrid.shell.leaving import forced
+from computegrid.shell.leaving import expect_deletions, forced
 from computegrid.shell.losses import forget_losses, lose
 from computegrid.shell.lost import leave_ghosts, waits_for_cluster
 from computegrid.shell.refusals import remedy
@@ -59,6 +59,7 @@ class Jobs:
             self.later(row, row.retry_at)
             return
         note_progress(row, now)
+        expect_deletions(row, self, now)
         if row.placement is not None and row.outgoing:
             self._grid.tables.assume(row.placement, row)
         if row.placement is not None:

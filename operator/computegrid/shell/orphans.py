@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from math import inf
 
-from computegrid.clusters.errors import ClusterError, Conflict, NotFound
+from computegrid.clusters.errors import ClusterError, NotFound
 from computegrid.clusters.port import PODS
 from computegrid.shell.access import Access
+from computegrid.shell.leaving import SEEN_SECONDS
 from computegrid.state.causes import node_gone
 from computegrid.state.pods import PodRow
 from computegrid.state.tables import Tables
@@ -27,7 +29,8 @@ class Orphans:
         self._access = access
         self._wake_at = wake_at
         self._since: dict[str, float] = {}
-        self._removed: set[str] = set()
+        self._removed: dict[str, float] = {}
+        """Until when a removal is not asked for again, by pod and how."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.origin = ""
         """uid of this hub; pods of another hub are none of its business."""
@@ -37,7 +40,10 @@ class Orphans:
         orphaned = {uid for uid in self._tables.owned if uid not in self._tables.jobs}
         self._since = {uid: self._since.get(uid, now) for uid in orphaned}
         there = {pod.uid for uid in orphaned for pod in self._tables.owned[uid].values()}
-        self._removed = {key for key in self._removed if key.partition(" ")[0] in there}
+        self._removed = {
+            key: when for key, when in self._removed.items() if key.partition(" ")[0] in there and now < when
+        }
+        self._wake_at(min((when for when in self._removed.values() if when < inf), default=None))
         for uid, since in self._since.items():
             if now < since + _GRACE_SECONDS:
                 self._wake_at(since + _GRACE_SECONDS)
@@ -46,7 +52,8 @@ class Orphans:
                 lost = bool(pod.node) and node_gone(pod, self._tables)
                 key = f"{pod.uid} forced" if lost else pod.uid
                 if (lost or not pod.deleting) and key not in self._removed and self._ours(pod):
-                    self._removed.add(key)
+                    self._removed[key] = now + SEEN_SECONDS
+                    self._wake_at(now + SEEN_SECONDS)
                     task = asyncio.create_task(self._remove(pod, key, grace=0 if lost else None))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
@@ -62,8 +69,11 @@ class Orphans:
             port, room = self._access.member(cluster)
             async with room:
                 await port.delete(PODS, name, namespace=namespace, uid=pod.uid, grace_seconds=grace)
-        except (NotFound, Conflict):
+        except NotFound:
             logger.debug("pod %s/%s is already gone", namespace, name)
         except ClusterError as error:
             logger.warning("pod %s/%s in %s was not removed: %s", namespace, name, cluster, error)
-            self._removed.discard(key)
+            self._removed.pop(key, None)
+            return
+        if grace == 0:  # there is nothing more that could be done
+            self._removed[key] = inf

@@ -218,9 +218,7 @@ class Parts:
                     await self._grid.access.hub.delete(
                         AIJOBS, part.name, namespace=part.namespace, uid=part.uid
                     )
-                except (NotFound, Conflict):
-                    logger.debug("part %s/%s is already gone", part.namespace, part.name)
-                except ClusterError as error:
+                except ClusterError as error:  # of one that is gone, the watch will say so
                     errors.append(error)
                     return
             part.deleting = True

@@ -237,7 +237,7 @@ class Writer:
         """Delete these pods, by uid; those that are already gone are as good as deleted.
 
         Raises:
-            ClusterError: some could not be deleted for now.
+            ClusterError: some could not be deleted for now, or are others by the same name.
         """
         errors: list[ClusterError] = []
         silent: set[str] = set()
@@ -252,7 +252,7 @@ class Writer:
                     await port.delete(
                         PODS, pod.key[2], namespace=pod.key[1], uid=pod.uid, grace_seconds=grace
                     )
-                except (NotFound, Conflict):
+                except NotFound:
                     logger.debug("pod %s is already gone", pod.key)
                 except ClusterError as error:
                     errors.append(error)
@@ -261,7 +261,7 @@ class Writer:
                     return
                 if grace == 0:
                     row.forced.add(pod.uid)
-            row.removed.add(pod.uid)
+            row.removed[pod.uid] = self._clock()
 
         async with asyncio.TaskGroup() as group:
             for pod in pods:

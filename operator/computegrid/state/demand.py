@@ -125,8 +125,8 @@ class JobRow:
     """The lost clusters where pods of it have stopped, though they are still known."""
     made: dict[tuple[str, int], float] = field(default_factory=dict)
     """When the API server took pods of this attempt, by (pod set, index): the watch may be slower."""
-    removed: set[str] = field(default_factory=set)
-    """uids of pods whose deletion was accepted and is not yet seen."""
+    removed: dict[str, float] = field(default_factory=dict)
+    """When the deletion of a pod was accepted that is not yet seen, by its uid."""
     forced: set[str] = field(default_factory=set)
     """uids of pods that were removed without grace, since their node is lost."""
     told: set[str] = field(default_factory=set)
