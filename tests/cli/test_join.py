@@ -48,7 +48,8 @@ class Kubectl:
 
     def applied(self, where: str) -> dict[str, dict[str, Any]]:
         """Documents by kind and name."""
-        found = [d for asked, body in self.calls if f"--context={where} apply" in asked for d in body]
+        verbs = (f"--context={where} apply ", f"--context={where} create --filename=-")
+        found = [d for asked, body in self.calls if asked.startswith(verbs) for d in body]
         return {f"{d['kind']}/{d['metadata']['name']}": d for d in found}
 
 
@@ -105,6 +106,15 @@ def test_joining_makes_an_account_there_and_a_member_here(run, kubectl, capsys):
     said = capsys.readouterr().out
     assert "MemberCluster west-1 is Ready" in said
     assert TOKEN not in said
+
+
+def test_joining_again_sets_only_what_it_knows(run, kubectl):
+    known = {"spec": {"region": "cn-west", "securityLevel": 3}}
+    assert run(*JOIN, **{"get membercluster west-1": (json.dumps(known), "", 0)}) == 0
+    assert "MemberCluster/west-1" not in kubectl.applied("hub")
+    [patch] = [asked for asked, _ in kubectl.calls if " patch membercluster west-1 " in asked]
+    secret = {"kubeconfigSecretRef": {"name": "west-1-kubeconfig"}}
+    assert json.loads(patch.partition("--patch=")[2]) == {"spec": {"region": "cn-west"} | secret}
 
 
 def test_the_token_is_nowhere_in_a_command_line(run, kubectl):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from controlplane.gotools import ensure
 from controlplane.programs import CLUSTER_PROGRAMS
 from demo.grid import REPOSITORY
 from tests.e2e.client import Api
-from tests.e2e.world import World, eventually
+from tests.e2e.world import World, eventually, grid_object
 
 CONFIG_MAP = f"{ACCOUNT}-epoch"
 
@@ -192,14 +193,22 @@ def test_joining_twice_renews_the_token_and_nothing_else(pair: Pair):
     pair.forget()
     before = pair.secret()
     uid = pair.at_hub.get("MemberCluster", "west-1")["metadata"]["uid"]
+    secret = {"region": "cn-west", "kubeconfigSecretRef": {"name": "west-1-kubeconfig"}}
+    described = grid_object("MemberCluster", "west-1", secret | {"securityLevel": 3})
+    kubectl.output(pair.hub, "apply", "-f", "-", stdin=json.dumps(described))
     kubectl.output(
         pair.hub, "patch", "membercluster", "west-1", "--type=merge", "-p", '{"spec":{"unschedulable":true}}'
     )
     assert pair.grid("join", "--wait-seconds=0", "--no-guard") == 0  # the region is known by now
     found = pair.at_hub.get("MemberCluster", "west-1")
     assert found["metadata"]["uid"] == uid
+    assert (
+        found["spec"]["securityLevel"] == 3
+    )  # its owner has applied that
     assert found["spec"]["unschedulable"] is True
     assert found["spec"]["region"] == "cn-west"
+    told = pair.at_hub.get("Secret", "west-1-kubeconfig", NAMESPACE)["metadata"].get("annotations") or {}
+    assert not told  # the token stands in the data and nowhere else
     assert kubeconfig.parse(pair.secret()).token != kubeconfig.parse(before).token
     pair.join("--long-lived")
 

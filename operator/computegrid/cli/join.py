@@ -98,7 +98,9 @@ def _join(chosen: argparse.Namespace) -> int:
         _say(f"{chosen.name}: guard")
     token = _long_token(member) if chosen.long_lived else _token(member, chosen.token_duration)
     config = kubeconfig(chosen.name, cluster, token)
-    hub.apply(hub_documents(chosen.name, chosen.system_namespace, config, region))
+    secret, described = hub_documents(chosen.name, chosen.system_namespace, config, region)
+    hub.apply([secret])
+    hub.set_spec(described)
     life = "does not end" if chosen.long_lived else f"ends after {chosen.token_duration}"
     _say(f"hub: Secret {chosen.name}-kubeconfig in namespace {chosen.system_namespace}; its token {life}")
     _say(f"hub: MemberCluster {chosen.name} in region {region}")
