@@ -202,9 +202,7 @@ def test_joining_twice_renews_the_token_and_nothing_else(pair: Pair):
     assert pair.grid("join", "--wait-seconds=0", "--no-guard") == 0  # the region is known by now
     found = pair.at_hub.get("MemberCluster", "west-1")
     assert found["metadata"]["uid"] == uid
-    assert (
-        found["spec"]["securityLevel"] == 3
-    )  # its owner has applied that
+    assert found["spec"]["securityLevel"] == 3  # its owner has applied that
     assert found["spec"]["unschedulable"] is True
     assert found["spec"]["region"] == "cn-west"
     told = pair.at_hub.get("Secret", "west-1-kubeconfig", NAMESPACE)["metadata"].get("annotations") or {}
