@@ -295,10 +295,12 @@ def jwt(claims: object) -> str:
         (jwt({"exp": "soon"}), None),
         (jwt({}), None),
         (jwt([]), None),
+        ("e30." + base64.urlsafe_b64encode(b"[" * 30_000).decode() + ".c2ln", None),
         ("a.%%%.c", None),
         ("opaque", None),
         (None, None),
     ],
+    ids=["good", "far", "words", "none", "list", "nested too deep", "not base64", "opaque", "no token"],
 )
 def test_when_a_token_ends(token, ends):
     assert expiry_of(token) == ends
