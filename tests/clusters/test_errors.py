@@ -119,3 +119,13 @@ def test_fields_of_a_kubeconfig_error():
     assert error.field == "users[0].user. [31mexec"
     assert str(error) == "users[0].user. [31mexec: is not allowed; allowed: token"
     assert isinstance(Transient("x", retry_after=3).retry_after, int)
+
+
+def test_an_api_server_that_still_starts_forbids_nothing():
+    told = {"message": 'pods "a" is forbidden: not yet ready to handle request', "reason": "Forbidden"}
+    error = error_from_status(403, told)
+    assert isinstance(error, Transient)
+    assert error.code == 403
+    assert isinstance(
+        error_from_status(403, {"message": "pods is forbidden: User x cannot create"}), Forbidden
+    )

@@ -124,7 +124,6 @@ REFUSALS = [
     (NotFound("namespaces research not found"), "create the namespace there"),
     (Forbidden("exceeded quota: gpus", code=403, reason="Forbidden"), "ResourceQuota"),
     (Forbidden("violates PodSecurity restricted", code=403, reason="Forbidden"), "pod-security"),
-    (Forbidden("pods is forbidden: User x cannot create", code=403, reason="Forbidden"), "rights"),
     (Invalid("spec.containers[0].image: bad", code=422), "make a new AIJob"),
 ]
 
@@ -151,6 +150,38 @@ def test_a_refusal_gives_the_place_back_and_says_what_helps(error, remedy):
         assert world.status()["placement"]["attempt"] == 1
 
     scenario()
+
+
+DENIED = Forbidden("pods is forbidden: User x cannot create", code=403, reason="Forbidden")
+
+
+@virtual
+async def test_rights_that_are_denied_for_a_moment_cost_a_gang_nothing():
+    world = World()
+    world.submit(sets=[pod_set(replicas=3)], failurePolicy={"onPodFailure": "ReplacePod"})
+    await world.running()
+    before = set(world.names())
+    world.west.store.delete(PODS, min(before), "research", grace_seconds=0)
+    world.west.faults.fail(DENIED, verb="create", resource=PODS, times=2)
+    await world.until(lambda: "create pods" in world.writes())
+    await world.running()
+    assert set(world.names()) == before
+    status = world.status()
+    assert (status["placement"]["attempt"], status["pods"]["ready"]) == (0, 3)
+
+
+@virtual
+async def test_rights_that_stay_denied_give_the_place_back():
+    world = World()
+    world.submit(sets=[pod_set(replicas=2)])
+    world.west.faults.fail(DENIED, verb="create", resource=PODS, times=100)
+    await world.turn()
+    assert world.status()["placement"]["attempt"] == 0
+    began = world.now
+    await world.until(lambda: world.condition("Accepted") == ("False", "TemplateRefused"))
+    assert 5 <= world.now - began < 20
+    message = next(c["message"] for c in world.status()["conditions"] if c["type"] == "Ready")
+    assert "grant the operator the rights" in message
 
 
 @virtual

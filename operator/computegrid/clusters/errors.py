@@ -29,6 +29,8 @@ CAUSE_LIMIT = 256
 MAX_CAUSES = 16
 _STALE = "denied request: stale epoch "
 """How the API server passes on what manifests/member/epoch-policy.yaml says of a write that came too late."""
+_STARTING = "not yet ready to handle request"
+"""What admission in an API server says with 403 until it has read what it decides by."""
 MAX_RETRY_AFTER = 30.0
 """Seconds; a server that asks for a year is not obeyed."""
 
@@ -196,6 +198,8 @@ def error_from_status(code: int, status: object, *, retry_after: float | None = 
     message = clean(body.get("message")) or f"the API server answered {code}"
     if kind is Forbidden and _STALE in message:
         kind = StaleEpoch
+    elif kind is Forbidden and _STARTING in message:
+        kind = Transient
     reason = clean(body.get("reason"), 64)
     causes = _causes_of(body)
     if issubclass(kind, Transient):

@@ -14,7 +14,7 @@ from computegrid.shell.grid import Grid
 from computegrid.shell.leaving import expect_deletions, forced
 from computegrid.shell.losses import forget_losses, lose
 from computegrid.shell.lost import leave_ghosts, waits_for_cluster
-from computegrid.shell.refusals import remedy
+from computegrid.shell.refusals import in_doubt, remedy
 from computegrid.shell.services import clusters_with_service, service_cluster
 from computegrid.shell.sizes import slots_of, trimmed
 from computegrid.shell.writes import Refusal, Writer
@@ -304,7 +304,7 @@ class Jobs:
     def _settled(self, row: JobRow, refusal: Refusal | None, *, complete: bool) -> None:
         """A job's task has ended: look at the job again, later when something went wrong."""
         now = self._grid.clock()
-        if refusal is not None:
+        if refusal is not None and not in_doubt(row, refusal, now):
             self._refused(row, refusal, now)
         elif complete:
             row.failures = 0

@@ -125,6 +125,8 @@ class JobRow:
     """The lost clusters where pods of it have stopped, though they are still known."""
     made: dict[tuple[str, int], float] = field(default_factory=dict)
     """When the API server took pods of this attempt, by (pod set, index): the watch may be slower."""
+    denied_at: float | None = None
+    """When a member first denied the right to make its pods."""
     removed: dict[str, float] = field(default_factory=dict)
     """When the deletion of a pod was accepted that is not yet seen, by its uid."""
     forced: set[str] = field(default_factory=set)
