@@ -5,23 +5,27 @@ from __future__ import annotations
 import random
 
 FIRST_SECONDS = 0.1
-CAP_SECONDS = 30.0
+CAP_SECONDS = 15.0
+"""So soon after its end, at the latest, an outage is over for whoever waits."""
+ASKED_SECONDS = 30.0
+"""A server that asks for more waiting than this is not obeyed."""
 
 
 class Backoff:
-    """Waits that double from `first` to `cap`, each drawn evenly between zero and that bound."""
+    """Waits that double from `FIRST_SECONDS` to `cap`, each drawn evenly between zero and that bound."""
 
-    def __init__(self, rng: random.Random, *, first: float = FIRST_SECONDS, cap: float = CAP_SECONDS) -> None:
+    def __init__(self, rng: random.Random, *, cap: float = CAP_SECONDS, asked: float = ASKED_SECONDS) -> None:
+        """`asked` bounds what a server may ask for."""
         self._rng = rng
-        self._first = first
         self._cap = cap
-        self._bound = first
+        self._asked = asked
+        self._bound = FIRST_SECONDS
 
     def next(self, at_least: float | None = None) -> float:
-        """Seconds until the next attempt; what the server asked for is honoured up to the cap."""
+        """Seconds until the next attempt, and not less than what the server asked for."""
         bound, self._bound = self._bound, min(self._cap, self._bound * 2)
-        return max(self._rng.uniform(0, bound), min(at_least or 0.0, self._cap))
+        return max(self._rng.uniform(0, bound), min(at_least or 0.0, self._asked))
 
     def reset(self) -> None:
         """An attempt succeeded."""
-        self._bound = self._first
+        self._bound = FIRST_SECONDS

@@ -111,7 +111,7 @@ class MemberConnection:
         self._settings = settings
         self._changed = changed
         self._status = self._new_status(ConnectionState.CONNECTING, Reason.CONNECTING, "")
-        self._backoff = Backoff(settings.rng, cap=settings.probe_seconds)
+        self._backoff = Backoff(settings.rng, cap=settings.probe_seconds, asked=settings.probe_seconds)
         self._started = settings.clock()
         self._last_answer = float("-inf")
         self._rights_checked = float("-inf")
