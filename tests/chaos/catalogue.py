@@ -23,7 +23,7 @@ _SHORT_CASES = 10
 
 
 def run(options: Options) -> list[Figure]:
-    """Return two figures, of stories that ended well and of those that did within 30 s of the fault's end."""
+    """Return two figures: stories that ended well, and whether 99 in 100 did within 30 s of the fault."""
     record = Record(options.folder / "catalogue.jsonl", resume=options.resume)
     cases = [(entry, story, place) for entry in CATALOGUE for story in SCENARIOS for place in _POSITIONS]
     cases = [case for number, case in enumerate(cases) if options.mine(number)]
@@ -67,17 +67,20 @@ def _try(stage: Stage, entry: Entry, story: Scenario, at: int) -> dict[str, Any]
 
 def _figures(options: Options, record: Record) -> list[Figure]:
     ends = Figure("catalogue: stories end well under a fault", options.seed)
-    timely = Figure("catalogue: all is well again within 30 s of the fault's end", options.seed)
+    timely = Figure("catalogue: all is well again within 30 s of the fault's end at p99", options.seed)
     for entry in record:
         if not entry["fired"] and entry["ok"]:
             continue  # the story was over before
         ends.count(entry["ok"], f"{entry['case']}: {entry['why'].splitlines()[:1]}")
-        if entry["ok"]:
-            took = entry["recovery_seconds"]
-            timely.count(took <= _WITHIN_SECONDS, f"{entry['case']}: {took} s")
     took = sorted(e["recovery_seconds"] for e in record if e["fired"] and e["ok"])
-    cuts = statistics.quantiles(took, n=100) if len(took) > 1 else [0.0] * 99
-    timely.details |= {"p50_seconds": round(cuts[49], 2), "p99_seconds": round(cuts[98], 2)}
+    cuts = statistics.quantiles(took, n=100, method="inclusive") if len(took) > 1 else took * 99
+    if took:
+        timely.count(cuts[98] <= _WITHIN_SECONDS, f"p99 is {cuts[98]:.1f} s")
+        timely.details |= {
+            "p50_seconds": round(cuts[49], 2),
+            "p99_seconds": round(cuts[98], 2),
+            "longest_seconds": took[-1],
+        }
     ends.details |= {
         "kinds": len(CATALOGUE),
         "stories": len(SCENARIOS),
