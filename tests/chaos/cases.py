@@ -6,13 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, TypeVar
 
 from computegrid.api import labels
 from tests.chaos.observer import promised
 from tests.chaos.rig import Rig
-from tests.e2e.client import ApiError, Object
+from tests.e2e.client import Object
 from tests.e2e.world import NAMESPACE, condition_of, eventually, job
 
 T = TypeVar("T")
@@ -46,19 +45,9 @@ class Case:
         name = f"{stem}-{self.number}"
         if "placement" not in spec:
             spec["placement"] = {"poolNames": [pool or self.west]}
-        document = job(name, *sets, **spec)
-        stored = eventually(lambda: self._created(document), f"{name} is taken", timeout=STEP_SECONDS)
+        stored = self.rig.hub.create(job(name, *sets, **spec))
         self.jobs[name] = stored["metadata"]["uid"]
         return name
-
-    def _created(self, document: Object) -> Object | None:
-        """Create a job; None while an API server that has just started does not know the schema of jobs."""
-        try:
-            return self.rig.hub.create(document)
-        except ApiError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-            return None
 
     def change(self, name: str, **spec: Any) -> None:
         """Change fields of a job's spec."""

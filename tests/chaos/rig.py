@@ -22,9 +22,9 @@ from demo.grid import NAMESPACE as SYSTEM
 from demo.grid import RELEASE, Grid, OperatorProcess
 from tests.chaos.observer import Observer
 from tests.chaos.proxy import Proxies
+from tests.chaos.user import User
 from tests.chaos.zygote import Child, Zygote
 from tests.e2e.building import build_grid
-from tests.e2e.client import Api
 from tests.e2e.world import ACCELERATOR, DEVICE, NAMESPACE, QUEUE, SETTINGS, World, grid_object
 
 HUB, WEST, NORTH = "core-1", "west-1", "north-1"
@@ -56,6 +56,8 @@ class Rig:
         self.folder = folder
         self.zygote = Zygote(folder)
         self.observer = Observer(world.clusters, HUB, NAMESPACE)
+        self.hub = User(world.hub.cluster)
+        """The hub as its administrator, past the proxy."""
         self.starts = 0
         self.restarts = True
         """Whether an operator that ends is started again, as a kubelet does it."""
@@ -63,11 +65,6 @@ class Rig:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
-
-    @property
-    def hub(self) -> Api:
-        """The hub as its administrator, past the proxy."""
-        return self.world.hub
 
     @property
     def operator(self) -> OperatorProcess:
@@ -138,6 +135,7 @@ class Rig:
         self.zygote.stop()
         self.observer.stop()
         self.proxies.stop()
+        self.hub.close()
 
 
 @contextmanager

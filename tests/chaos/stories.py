@@ -73,17 +73,17 @@ class Stage:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this case's failure
             problem = f"{type(error).__name__}: {error}"
             (self._folder.parent / f"{self._folder.name}-failure-{self._number}.txt").write_text(problem)
-            self._tidy(case)
         else:
             problem = ""
         writes = {track: len(made) for track, made in there.proxies.writes.items()}
         there.proxies.heal()
         done = time.monotonic()
+        if problem:
+            self._tidy(case)
         return Told(problem, done - begun, writes, there.starts - starts, done)
 
     def _tidy(self, case: Case) -> None:
         """Remove what a failed case has left, or else the whole rig."""
-        case.rig.proxies.heal()
         try:
             case.close()
         except Exception:  # noqa: BLE001 - it has failed already
