@@ -218,7 +218,10 @@ class Case:
         observer = self.rig.observer
         told = []
         for name, uid in self.jobs.items():
-            pods = [(p["metadata"]["name"], p["status"].get("phase")) for p in observer.of("Pod", uid)]
+            pods = [
+                (p["metadata"]["name"], p["status"].get("phase"), p["metadata"].get("deletionTimestamp"))
+                for p in observer.of("Pod", uid)
+            ]
             told.append(f"{name}: {json.dumps((observer.job(name) or {}).get('status'))}\npods: {pods}")
         return "\n".join([*told, self.rig.operator.tail(20)])
 
