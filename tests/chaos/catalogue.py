@@ -82,8 +82,6 @@ def _figures(options: Options, record: Record) -> list[Figure]:
             "longest_seconds": took[-1],
         }
     ends.details |= {
-        "kinds": len(CATALOGUE),
-        "stories": len(SCENARIOS),
         "operators_ended_by_themselves": sum(e.get("operators_started", 0) for e in record),
     }
     return [ends, timely]

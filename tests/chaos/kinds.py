@@ -15,7 +15,9 @@ from email.utils import formatdate
 from tests.chaos.faults import Answers, Done, Edit, Lag, Lines, Match, Outage, Slow, StaleLists, Timed
 from tests.chaos.proxy import Call, Reply
 from tests.chaos.rig import HUB, MEMBERS, Rig
+from tests.chaos.user import User
 from tests.e2e.client import Object
+from tests.e2e.world import NAMESPACE
 
 _SHORT, _LONG = 2.0, 4.0
 _BLACK_HOLE_SECONDS = 10.0
@@ -130,6 +132,23 @@ def _restart(process: str) -> Callable[[Rig, threading.Event], None]:
     return lambda rig, _: rig.plane.restart(process)
 
 
+def _restart_etcd(rig: Rig, pause: threading.Event) -> None:
+    """A deletion may be cut in two: a kubelet asks until the pod is gone, KWOK asks once."""
+    rig.plane.restart("etcd")
+    members = [User(rig.world.clusters[name]) for name in MEMBERS]
+    for _ in range(20):
+        going = [(api, p["metadata"]) for api in members for p in api.list("Pod", NAMESPACE)]
+        going = [(api, about) for api, about in going if "deletionTimestamp" in about]
+        for api, about in going:
+            if about["deletionGracePeriodSeconds"] == 0:
+                api.delete("Pod", about["name"], NAMESPACE, grace=0)
+        if not going:
+            break
+        pause.wait(0.5)
+    for api in members:
+        api.close()
+
+
 def _pause(process: str) -> Callable[[Rig, threading.Event], None]:
     def act(rig: Rig, pause: threading.Event) -> None:
         rig.plane.pause(process)
@@ -205,7 +224,7 @@ CATALOGUE = (
     _outage("F12 no connection", None),
     *(_done(f"F12 API server of {name} killed", _restart(f"{process}/kube-apiserver"))
       for name, process in zip((HUB, *MEMBERS), ("hub", *MEMBERS), strict=True)),
-    _done("F12 etcd killed", _restart("etcd")),
+    _done("F12 etcd killed", _restart_etcd),
     _done("F11 etcd stopped", _pause("etcd")),
     Entry("F13 black hole", lambda rig, at: Slow(rig, at, _SHORT, _BLACK_HOLE_SECONDS, _writes, lost=True)),
     Entry("F14 slow answers", lambda rig, at: Slow(rig, at, _LONG, _SLOW_SECONDS, _any, lost=False)),
