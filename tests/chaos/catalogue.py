@@ -73,8 +73,8 @@ def _figures(options: Options, record: Record) -> list[Figure]:
             continue  # the story was over before
         ends.count(entry["ok"], f"{entry['case']}: {entry['why'].splitlines()[:1]}")
     took = sorted(e["recovery_seconds"] for e in record if e["fired"] and e["ok"])
-    cuts = statistics.quantiles(took, n=100, method="inclusive") if len(took) > 1 else took * 99
     if took:
+        cuts = statistics.quantiles(took, n=100, method="inclusive") if len(took) > 1 else took * 99
         timely.count(cuts[98] <= _WITHIN_SECONDS, f"p99 is {cuts[98]:.1f} s")
         timely.details |= {
             "p50_seconds": round(cuts[49], 2),

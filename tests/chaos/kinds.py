@@ -53,7 +53,7 @@ def _writes(call: Call) -> bool:
 
 def _seen_again(call: Call) -> bool:
     """Writes about what is watched: of a Service that a server says is gone nobody would hear again."""
-    return call.track == "jobs" and not (call.method == "DELETE" and call.plural == "services")
+    return _writes(call) and not (call.method == "DELETE" and call.plural == "services")
 
 
 def _events(call: Call) -> bool:

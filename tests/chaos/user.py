@@ -1,4 +1,4 @@
-"""Whoever works with the hub: asks again while its API server is away, or has just started."""
+"""Whoever works with a cluster: asks again while its API server is away, or has just started."""
 
 from __future__ import annotations
 

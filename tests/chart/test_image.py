@@ -7,15 +7,7 @@ import subprocess
 
 from charts.generate import ROOT
 from tests.chart.conftest import find_program
-
-DOCKERFILE = ROOT / "Dockerfile"
-
-
-def instructions() -> list[str]:
-    text = "\n".join(
-        line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
-    )
-    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+from tests.chart.dockerfile import DOCKERFILE, instructions
 
 
 def test_the_guard_runs_in_the_image_of_the_operator():

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from charts.generate import ROOT
+from tests.chart.dockerfile import instructions
 
 TARGET = "/opt/computegrid"
 
 
 def build_stage() -> list[tuple[str, str]]:
     """Return the instructions of the first stage, each a word and the rest of its line."""
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").split("\nFROM ")[1]
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ").splitlines()
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined)]
+    split = [(word, rest) for word, _, rest in (line.partition(" ") for line in instructions())]
+    stages = [number for number, (word, _) in enumerate(split) if word == "FROM"]
+    return split[stages[0] : stages[1]]
 
 
 def copy(rest: str, source: Path) -> None:

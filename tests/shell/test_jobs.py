@@ -12,7 +12,7 @@ from computegrid.clusters.port import PODS, SERVICES
 from computegrid.shell.access import AIJOBS, MEMBER_CLUSTERS
 from tests.clusters.virtual import virtual
 from tests.shell.grid import WEST, World
-from tests.state.objects import H100, gang_pod, pod_set
+from tests.state.objects import H100, Raw, gang_pod, pod_set
 
 EAST = "east-1"
 STATUS = "update aijobs.computegrid.dev"
@@ -426,14 +426,20 @@ async def settle(world: World) -> None:
     await asyncio.gather(*world.orphans._tasks)
 
 
-@virtual
-async def test_an_orphan_that_is_said_to_be_gone_and_is_not_is_removed_again():
-    world = World()
+async def orphaned(world: World) -> Raw:
+    """Make a pod whose job is no more, seen for long enough to be removed; return what it was made of."""
     raw = gang_pod("orphan")
     raw["metadata"]["labels"][labels.ORIGIN] = "origin"
     world.west.store.create(PODS, raw, "research")
     await world.turn()
     world.now += 10
+    return raw
+
+
+@virtual
+async def test_an_orphan_that_is_said_to_be_gone_and_is_not_is_removed_again():
+    world = World()
+    await orphaned(world)
     world.west.faults.fail(NotFound("not here", code=404), verb="delete")
     for _ in range(3):
         await world.turn()
@@ -472,11 +478,7 @@ async def test_a_pod_that_is_said_to_be_gone_and_is_not_is_deleted_again(answer,
 @virtual
 async def test_an_orphan_is_removed_by_its_uid():
     world = World()
-    raw = gang_pod("orphan")
-    raw["metadata"]["labels"][labels.ORIGIN] = "origin"
-    world.west.store.create(PODS, raw, "research")
-    await world.turn()
-    world.now += 10
+    raw = await orphaned(world)
     [orphan] = world.listed()
     name = orphan["metadata"]["name"]
     world.west.store.delete(PODS, name, "research")

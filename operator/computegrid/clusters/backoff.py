@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 
+from computegrid.clusters.errors import MAX_RETRY_AFTER
+
 FIRST_SECONDS = 0.1
 CAP_SECONDS = 15.0
 """So soon after its end, at the latest, an outage is over for whoever waits."""
-ASKED_SECONDS = 30.0
-"""A server that asks for more waiting than this is not obeyed."""
 
 
 class Backoff:
     """Waits that double from `FIRST_SECONDS` to `cap`, each drawn evenly between zero and that bound."""
 
-    def __init__(self, rng: random.Random, *, cap: float = CAP_SECONDS, asked: float = ASKED_SECONDS) -> None:
+    def __init__(
+        self, rng: random.Random, *, cap: float = CAP_SECONDS, asked: float = MAX_RETRY_AFTER
+    ) -> None:
         """`asked` bounds what a server may ask for."""
         self._rng = rng
         self._cap = cap

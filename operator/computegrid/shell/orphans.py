@@ -43,7 +43,6 @@ class Orphans:
         self._removed = {
             key: when for key, when in self._removed.items() if key.partition(" ")[0] in there and now < when
         }
-        self._wake_at(min((when for when in self._removed.values() if when < inf), default=None))
         for uid, since in self._since.items():
             if now < since + _GRACE_SECONDS:
                 self._wake_at(since + _GRACE_SECONDS)
@@ -53,10 +52,10 @@ class Orphans:
                 key = f"{pod.uid} forced" if lost else pod.uid
                 if (lost or not pod.deleting) and key not in self._removed and self._ours(pod):
                     self._removed[key] = now + SEEN_SECONDS
-                    self._wake_at(now + SEEN_SECONDS)
                     task = asyncio.create_task(self._remove(pod, key, grace=0 if lost else None))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
+        self._wake_at(min((when for when in self._removed.values() if when < inf), default=None))
 
     def _ours(self, pod: PodRow) -> bool:
         return pod.owned is not None and pod.owned.origin == self.origin and self._access.known(pod.key[0])
