@@ -98,7 +98,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
             "guardSeconds": 60,
             "kubernetesVersion": "v1.36.3",
             "nodes": {"total": 40, "ready": 39},
-            "tokenExpirationTime": "2026-12-01T00:00:00Z",
+            "credentialsExpirationTime": "2026-12-01T00:00:00Z",
         },
     },
     "Accelerator": {

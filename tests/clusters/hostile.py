@@ -20,6 +20,7 @@ BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEA+icHUjm63bG1XUCJlJPDioYZeoFN
 hyj1svgHaBMRKycCIADwrDy2tUJpLQwyKQY8u2LAirzrm4WdhUfyQg5wdaRS
 -----END CERTIFICATE-----
 """
+NO_CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMAAA\n-----END PRIVATE KEY-----\n"
 OLD_ENCRYPTED_KEY = KEY.replace("PRIVATE", "RSA PRIVATE").replace("MAAA", "Proc-Type: 4,ENCRYPTED\nMAAA")
 
@@ -135,6 +136,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     ),
     "certificate without key": (user(**{"client-certificate-data": CA}), f"{USER}.client-key-data"),
     "key without certificate": (user(**{"client-key-data": b64(KEY)}), f"{USER}.client-certificate-data"),
+    "a certificate that is none": (
+        user(**{"client-certificate-data": b64(NO_CERTIFICATE), "client-key-data": b64(KEY)}),
+        f"{USER}.client-certificate-data",
+    ),
+    "a chain whose second certificate is none": (
+        user(**{"client-certificate-data": b64(CERTIFICATE + NO_CERTIFICATE), "client-key-data": b64(KEY)}),
+        f"{USER}.client-certificate-data",
+    ),
     "encrypted key": (
         user(
             **{
@@ -225,9 +234,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         f"{CLUSTER}.certificate-authority-data",
     ),
     "CA that is no certificate": (
-        cluster(
-            certificate_authority_data=b64("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-        ),
+        cluster(certificate_authority_data=b64(NO_CERTIFICATE)),
         f"{CLUSTER}.certificate-authority-data",
     ),
     "CA that is a key": (

@@ -6,9 +6,7 @@ import asyncio
 import gc
 import gzip
 import os
-import shutil
 import ssl
-import subprocess
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from computegrid.clusters.credentials import Credentials, ssl_context
 from computegrid.clusters.kube import KubePort
 from computegrid.clusters.port import NODES, PODS, ClusterPort, Resource
 from computegrid.clusters.transport import Limits
+from tests.clusters.pki import issue
 
 JOBS = Resource("computegrid.dev", "v1alpha1", "aijobs", namespaced=True)
 SMALL = Limits(page_bytes=4000, object_bytes=1000, line_bytes=500, list_bytes=10_000, list_pages=20)
@@ -530,28 +529,18 @@ async def test_a_namespace_is_needed():
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
     """A CA, a server certificate for localhost and `api.west`, and a client certificate."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("pki")
-
-    def run(*args):
-        subprocess.run([openssl, *args], cwd=folder, check=True, capture_output=True)
-
-    def pair(name, *extra):
-        run(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-            *("-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}", *extra),
-        )
-
-    pair("ca")
-    for name, san in (
-        ("server", "IP:127.0.0.1,DNS:api.west"),
-        ("other", "DNS:other"),
-        ("client", "DNS:client"),
-    ):
-        pair(name, "-CA", "ca.crt", "-CAkey", "ca.key", "-addext", f"subjectAltName={san}")
-    run("ec", "-in", "client.key", "-aes128", "-passout", "pass:x", "-out", "locked.key")
+    ca = issue("ca")
+    pairs = {
+        "ca": ca,
+        "server": issue("server", "127.0.0.1", "api.west", by=ca),
+        "other": issue("other", "other", by=ca),
+        "client": issue("client", by=ca),
+    }
+    for name, pair in pairs.items():
+        (folder / f"{name}.crt").write_bytes(pair.crt)
+        (folder / f"{name}.key").write_bytes(pair.key)
+    (folder / "locked.key").write_bytes(pairs["client"].locked(b"x"))
     return folder
 
 

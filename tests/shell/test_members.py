@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from computegrid.clusters.port import NAMESPACES, NODES
 from computegrid.clusters.registry import Registry
 from computegrid.reasons import Reason
 from computegrid.shell.access import Access
-from computegrid.shell.members import Members, expiry_of
+from computegrid.shell.members import Members
 from computegrid.shell.sinks import member_sinks
 from computegrid.state.tables import Tables
 from tests.clusters import hostile
@@ -111,6 +110,18 @@ async def test_a_member_is_connected_with_what_its_secret_says():
         assert world.access.known("west-1")
         details = world.members.details("west-1")
         assert (details["kubernetesVersion"], len(details["clusterUID"])) == ("v1.36.0", 36)
+        assert details["credentialsExpirationTime"] is None
+
+
+@virtual
+async def test_when_credentials_end_is_told_as_long_as_they_are_used():
+    raw = base64.b64encode(hostile.BENIGN["client certificate"]).decode()
+    async with grid(member(**REFERENCE), secrets=(secret(kubeconfig=raw),)) as world:
+        await world.look()
+        assert world.members.details("west-1")["credentialsExpirationTime"] == "2126-10-29T19:36:48Z"
+        world.members.secrets.replace([secret()])
+        await world.look()
+        assert world.members.details("west-1")["credentialsExpirationTime"] is None
 
 
 @virtual
@@ -281,26 +292,3 @@ async def test_the_first_decisions_wait_no_longer_than_the_members_take():
         assert not world.members.settled()
         await asyncio.sleep(1)
         assert world.members.settled()
-
-
-def jwt(claims: object) -> str:
-    return "e30." + base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=") + ".c2ln"
-
-
-@pytest.mark.parametrize(
-    ("token", "ends"),
-    [
-        (jwt({"exp": 1_800_000_000}), "2027-01-15T08:00:00Z"),
-        (jwt({"exp": 1e300}), None),
-        (jwt({"exp": "soon"}), None),
-        (jwt({}), None),
-        (jwt([]), None),
-        ("e30." + base64.urlsafe_b64encode(b"[" * 30_000).decode() + ".c2ln", None),
-        ("a.%%%.c", None),
-        ("opaque", None),
-        (None, None),
-    ],
-    ids=["good", "far", "words", "none", "list", "nested too deep", "not base64", "opaque", "no token"],
-)
-def test_when_a_token_ends(token, ends):
-    assert expiry_of(token) == ends

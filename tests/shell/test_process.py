@@ -172,9 +172,9 @@ def test_state_is_counted_when_it_is_scraped():
         8,
     ]
     assert value("computegrid_cluster_up", cluster="west-1") == 1
-    assert value("computegrid_member_token_expiry_timestamp_seconds", cluster="west-1") is None
-    tables.clusters.by_name["west-1"].status["tokenExpirationTime"] = "2027-01-15T08:00:00Z"
-    assert value("computegrid_member_token_expiry_timestamp_seconds", cluster="west-1") == 1_800_000_000
+    assert value("computegrid_member_credentials_expiry_timestamp_seconds", cluster="west-1") is None
+    tables.clusters.by_name["west-1"].status["credentialsExpirationTime"] = "2027-01-15T08:00:00Z"
+    assert value("computegrid_member_credentials_expiry_timestamp_seconds", cluster="west-1") == 1_800_000_000
     assert value("computegrid_watch_age_seconds", cluster="west-1", resource="pods") == 2.5
     tables.delete_job("uid-waits")
     assert value("computegrid_jobs", queue="research", pool="", state="pending") is None

@@ -87,7 +87,7 @@ class World:
 
     def details(self, name: str) -> Mapping[str, Any]:
         known = {"kubernetesVersion": "v1.36.0", "clusterUID": f"uid-of-{name}"}
-        return known | {"tokenExpirationTime": self.expiry}
+        return known | {"credentialsExpirationTime": self.expiry}
 
     def see(self) -> None:
         for kind in STATUSES:
@@ -131,10 +131,10 @@ async def test_a_number_that_holds_no_longer_is_taken_out_of_the_status():
     world = World()
     world.expiry = "2027-01-01T00:00:00Z"
     await world.look()
-    assert world.status("MemberCluster")["tokenExpirationTime"] == "2027-01-01T00:00:00Z"
+    assert world.status("MemberCluster")["credentialsExpirationTime"] == "2027-01-01T00:00:00Z"
     world.expiry = None
     await world.look(after=PERIOD + 1)
-    assert "tokenExpirationTime" not in world.status("MemberCluster")
+    assert "credentialsExpirationTime" not in world.status("MemberCluster")
     assert world.status("MemberCluster")["clusterUID"] == "uid-of-west-1"
 
 

@@ -131,8 +131,8 @@ class MemberClusterStatus(CamelModel):
     Failover`. Absent: no guard is at work there, and such jobs wait."""
     nodes: NodeCount | None = None
     """Nodes of the cluster."""
-    token_expiration_time: Time | None = None
-    """When the token of the kubeconfig ends; absent when it says nothing of that."""
+    credentials_expiration_time: Time | None = None
+    """When the token or client certificate of the kubeconfig ends; absent for a token that does not say."""
 
 
 class MemberCluster(Resource):

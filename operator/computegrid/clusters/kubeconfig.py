@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from computegrid.clusters.addresses import ServerProblem, check_host, check_server
 from computegrid.clusters.credentials import Credentials
 from computegrid.clusters.errors import Invalid, KubeconfigError
+from computegrid.clusters.expiry import end_of_certificates
 from computegrid.clusters.plain_yaml import Plain, load
 
 MAX_BYTES = 64 << 10
@@ -226,6 +227,12 @@ def _client_certificate(user: _Entry) -> tuple[bytes | None, bytes | None]:
         if name not in user.fields:
             raise KubeconfigError(f"{user.path}.{name}", _USER, "is missing")
     certificate = _pem(f"{user.path}.{names[0]}", user.fields[names[0]], {"CERTIFICATE"})
+    try:
+        end_of_certificates(certificate)
+    except ValueError:
+        raise KubeconfigError(
+            f"{user.path}.{names[0]}", "a certificate as base64 of PEM", "holds none that can be read"
+        ) from None
     keys = {"PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "EC PARAMETERS"}
     key = _pem(f"{user.path}.{names[1]}", user.fields[names[1]], keys)
     if b"Proc-Type" in key:

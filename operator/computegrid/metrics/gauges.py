@@ -201,11 +201,11 @@ class StateCollector(Collector):
         ends = {
             (name,): end
             for name, record in self._tables.clusters.by_name.items()
-            if (end := seconds_of(record.status.get("tokenExpirationTime"))) is not None
+            if (end := seconds_of(record.status.get("credentialsExpirationTime"))) is not None
         }
         yield _family(
-            "computegrid_member_token_expiry_timestamp_seconds",
-            "When the token of a member's kubeconfig ends; absent where it does not say.",
+            "computegrid_member_credentials_expiry_timestamp_seconds",
+            "When the credentials in a member's kubeconfig end; absent where they do not say.",
             ("cluster",),
             ends,
         )

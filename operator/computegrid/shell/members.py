@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from computegrid.clusters import kubeconfig
 from computegrid.clusters.connection import ConnectionState, MemberConnection
 from computegrid.clusters.credentials import Credentials
 from computegrid.clusters.errors import ClusterError
+from computegrid.clusters.expiry import expiry_of
 from computegrid.clusters.port import ClusterPort
 from computegrid.clusters.registry import Registry
 from computegrid.reasons import Reason
@@ -50,7 +50,7 @@ class Members:
         self.secrets = SecretSink(self.changed)
         self.registry = make_registry(self._on_change)
         self._problems: dict[str, Verdict] = {}
-        self._expiry: dict[str, str | None] = {}
+        self._expiry: dict[str, float | None] = {}
         self._wanted: dict[str, object] = {}
         self._heard: dict[str, float | None] = {}
         """When members whose connection was given up were last heard of."""
@@ -122,7 +122,7 @@ class Members:
         except (ClusterError, binascii.Error) as error:
             self._problem(spec, Reason.KUBECONFIG_INVALID, f"key {key} of {where}: {error}")
             return None
-        self._expiry[spec.name] = expiry_of(credentials.token)
+        self._expiry[spec.name] = expiry_of(credentials)
         return credentials
 
     def _problem(self, spec: ClusterSpec, reason: Reason, message: str) -> None:
@@ -249,21 +249,7 @@ class Members:
         if connection is None:
             return {}
         known = {"clusterUID": connection.uid, "kubernetesVersion": connection.version}
-        expiry = {"tokenExpirationTime": self._expiry.get(name)}  # None: another token may not say
+        end = self._expiry.get(name)
+        # None takes away what was said of the credentials before.
+        expiry = {"credentialsExpirationTime": None if end is None else timestamp(end)}
         return {key: value for key, value in known.items() if value} | expiry
-
-
-def expiry_of(token: str | None) -> str | None:
-    """Return when a token ends, as the API writes times; None for one that does not say.
-
-    A service account's token is a JWT, whose claims anyone may read; whether they are true is the server's
-    business.
-    """
-    parts = (token or "").split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return timestamp(float(claims["exp"]))
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None

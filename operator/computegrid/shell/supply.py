@@ -52,7 +52,7 @@ class MemberFacts(Protocol):
         ...
 
     def details(self, name: str) -> Mapping[str, Any]:
-        """Fields of the status: `clusterUID`, `kubernetesVersion`, `tokenExpirationTime`."""
+        """Fields of the status: `clusterUID`, `kubernetesVersion`, `credentialsExpirationTime`."""
         ...
 
 
