@@ -19,11 +19,12 @@ def build_grid(
     *,
     catalogue: bool = True,
     namespaces: Sequence[str] = (),
+    values: Mapping[str, str] | None = None,
 ) -> Grid:
     """Return a grid with the chart installed and its members joined."""
     grid = Grid(hub, dict(members), root, settings)
     _adopt_definitions(hub)
-    grid.install(**{"catalogue.enabled": "false"})
+    grid.install(**{"catalogue.enabled": "false", **(values or {})})
     if catalogue:
         grid.apply_file(REPOSITORY / "manifests/catalogue/accelerators.yaml")
     for name in grid.members:

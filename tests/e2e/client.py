@@ -21,6 +21,7 @@ KINDS = {
     "ComputePool": (_GRID, "computepools"),
     "ComputeQueue": (_GRID, "computequeues"),
     "MemberCluster": (_GRID, "memberclusters"),
+    "ClusterProfile": ("/apis/multicluster.x-k8s.io/v1alpha1", "clusterprofiles"),
     "ConfigMap": ("/api/v1", "configmaps"),
     "Event": ("/api/v1", "events"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
