@@ -278,6 +278,34 @@ async def test_suspending_lets_go_and_resuming_starts_anew():
 
 
 @virtual
+async def test_an_edit_that_changes_nothing_is_seen_all_the_same():
+    """What waits for `observedGeneration`, as GitOps tools do, would wait for ever."""
+    world = World()
+    world.submit(ttlSecondsAfterFinished=600)
+    await world.running()
+    others = {"type": "audit.example/Seen", "status": "True", "observedGeneration": 1, "reason": "Seen"}
+    world.row().status["conditions"].append(others)
+    for end in ("Succeeded", None):
+        for suspend in (True, False):
+            world.change(suspend=suspend)  # and back, before anybody looks
+        generation = world.job()["metadata"]["generation"]
+        before = world.status()
+        world.writes()
+        await world.turn()
+        assert world.writes() == [STATUS]
+        after = world.status()
+        assert after["observedGeneration"] == generation > before["observedGeneration"]
+        found = {each["type"]: each.pop("observedGeneration") for each in after["conditions"]}
+        assert found.pop("audit.example/Seen") == 1
+        assert set(found.values()) == {generation}
+        await world.turn()
+        assert world.writes() == []
+        if end:
+            world.say_all(end)
+            await world.until(lambda: world.condition("Finished")[0] == "True")
+
+
+@virtual
 async def test_infrastructure_failures_back_off_further_while_attempts_are_short():
     world = World(nodes=1)
     world.submit()

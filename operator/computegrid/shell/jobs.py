@@ -119,9 +119,7 @@ class Jobs:
 
     def _wait(self, row: JobRow, now: float) -> None:
         """Say why a job that holds nothing cannot even be considered, if so."""
-        if row.finished:
-            return
-        if row.placement is not None:
+        if row.finished or row.placement is not None:
             report.noted(row, now)
             return
         if row.suspended:

@@ -234,12 +234,16 @@ def suspended(row: JobRow, now: float) -> None:
 
 
 def noted(row: JobRow, now: float) -> None:
-    """Say with the acceptance of a job which of its annotations is ignored, if that is not said yet."""
+    """Say that a job which goes on as it did was looked at, and which of its annotations is ignored."""
     known, message = find(row.status, C.ACCEPTED), row.annotation_problem or ""
-    if known is None or known.get("status") != "True" or known.get("message", "") == message:
+    accepted = known is not None and known.get("status") == "True"
+    ignores = not row.finished and accepted and known is not None and known.get("message", "") != message
+    if not ignores and row.status.get("observedGeneration") == row.generation:
         return
     conditions = _conditions(row, now)
-    conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, message)
+    conditions.confirm()
+    if ignores:
+        conditions.set(C.ACCEPTED, True, Reason.ACCEPTED, message)
     _write(row, conditions)
 
 

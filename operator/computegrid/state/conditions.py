@@ -69,6 +69,12 @@ class Conditions:
             "message": message[:_MESSAGE_LIMIT],
         }
 
+    def confirm(self) -> None:
+        """Say of all that was said here before that it still holds; what others say is theirs."""
+        for kind in ConditionType:
+            if kind in self._by_type:
+                self._by_type[kind]["observedGeneration"] = self._generation
+
     def drop(self, *kinds: ConditionType) -> None:
         """Say nothing of these any more."""
         for kind in kinds:
