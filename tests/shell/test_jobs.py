@@ -278,6 +278,18 @@ async def test_suspending_lets_go_and_resuming_starts_anew():
 
 
 @virtual
+async def test_a_job_that_is_resumed_and_cannot_be_considered_is_no_longer_suspended():
+    world = World()
+    world.submit()
+    await world.running()
+    world.change(suspend=True)
+    await world.until(lambda: not world.names(), kubelet=False)
+    world.change(suspend=False, queueName="nowhere")
+    await world.until(lambda: world.condition("Accepted")[0] == "False")
+    assert world.condition("Suspended") == ("False", "Resumed")
+
+
+@virtual
 async def test_an_edit_that_changes_nothing_is_seen_all_the_same():
     """What waits for `observedGeneration`, as GitOps tools do, would wait for ever."""
     world = World()

@@ -42,6 +42,8 @@ def refused(row: JobRow, reason: Reason, message: str, now: float) -> None:
     conditions.set(C.ADMITTED, False, reason)
     conditions.set(C.READY, False, reason, message)
     conditions.set(C.STALLED, True, reason, message)
+    if find(row.status, C.SUSPENDED):
+        conditions.set(C.SUSPENDED, row.suspended, Reason.SUSPENDED if row.suspended else Reason.RESUMED)
     _write(row, conditions)
 
 
