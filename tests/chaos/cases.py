@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ _EQUAL_SECONDS = 45.0
 _LIVE = {"Pending", "Running"}
 
 
+class Interrupted(Exception):  # noqa: N818 - nothing is wrong
+    """Somebody does something else from here on; the rest of the story is not told."""
+
+
 @dataclass(slots=True)
 class Case:
     """What a scenario drives and asks."""
@@ -39,6 +44,8 @@ class Case:
     """Whether a pod may be made again under its own name: the scenario loses some, or shrinks and grows."""
     lenient: bool = False
     """Whether jobs may take further attempts, and pods be made again: a fault makes them so."""
+    interrupt: threading.Event = field(default_factory=threading.Event)
+    """Ends the story at the next look."""
 
     def submit(self, stem: str, *sets: Object, pool: str = "", **spec: Any) -> str:
         """Create a job, in the western pool unless told otherwise; return its name."""
@@ -65,9 +72,16 @@ class Case:
 
         Raises:
             AssertionError: there was none in time.
+            Interrupted: the story is over.
         """
+
+        def look() -> T | None:
+            if self.interrupt.is_set():
+                raise Interrupted
+            return probe()
+
         try:
-            return self.rig.observer.wait(probe, what, timeout)
+            return self.rig.observer.wait(look, what, timeout)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self._told()}") from None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from tests.chaos.proxy import Call, Fault, NoReplyError, Reply
+from tests.chaos.proxy import Call, Fault, NoReplyError, Reply, refusal
 from tests.chaos.rig import Rig
 
 Match: TypeAlias = Callable[[Call], bool]
@@ -142,16 +144,32 @@ class Lag(Timed):
             yield line
 
 
-class StaleLists(Timed):
+class NewLists(Timed):
+    """Watches break, and their versions have expired, so that everything is listed once more."""
+
+    def __init__(self, rig: Rig, at: int, seconds: float) -> None:
+        super().__init__(rig, at, seconds)
+        self._expired: set[tuple[str, str]] = set()
+
+    def begin(self) -> None:
+        """Break the open watches."""
+        self.rig.proxies.cut_streams()
+
+    async def before(self, call: Call) -> Reply | None:
+        """Refuse the first watch of each kind."""
+        key = (call.cluster, call.path)
+        if self.acts(call) and call.watch and key not in self._expired:
+            self._expired.add(key)
+            return refusal(410, "Expired")
+        return None
+
+
+class StaleLists(NewLists):
     """Lists are those of an earlier moment: of the first look at them."""
 
     def __init__(self, rig: Rig, at: int, seconds: float) -> None:
         super().__init__(rig, at, seconds)
         self._old: dict[tuple[str, str], Reply] = {}
-
-    def begin(self) -> None:
-        """Break the open watches, so that there are new lists."""
-        self.rig.proxies.cut_streams()
 
     async def after(self, call: Call, reply: Reply) -> Reply:
         """Give the old list for the new one."""
@@ -160,6 +178,37 @@ class StaleLists(Timed):
             self._old.setdefault(key, reply)
             return self._old[key] if self.acts() else reply
         return reply
+
+
+class OtherLists(NewLists):
+    """Lists have other objects than there are."""
+
+    def __init__(self, rig: Rig, at: int, seconds: float, edit: Callable[[list[Any]], list[Any]]) -> None:
+        super().__init__(rig, at, seconds)
+        self._edit = edit
+
+    async def after(self, call: Call, reply: Reply) -> Reply:
+        """Change the list."""
+        if not (self.acts() and call.lists and reply.status == 200):
+            return reply
+        headers = {key.lower(): value for key, value in reply.headers.items()}
+        packed = headers.pop("content-encoding", "") == "gzip"
+        document = json.loads(gzip.decompress(reply.body) if packed else reply.body)
+        document["items"] = self._edit(document["items"] or [])
+        return Reply(reply.status, json.dumps(document).encode(), headers)
+
+
+class WithSidecars(Timed):
+    """Pods are stored with a container and a label more than was asked for."""
+
+    async def before(self, call: Call) -> Reply | None:
+        """Change a pod on its way."""
+        if self.acts(call) and call.method == "POST" and call.plural == "pods":
+            pod = json.loads(call.body)
+            pod["metadata"].setdefault("labels", {})["mesh.example/sidecar"] = "true"
+            pod["spec"]["containers"].append({"name": "mesh", "image": "registry.example/mesh:1"})
+            call.body = json.dumps(pod).encode()
+        return None
 
 
 class Done(Timed):

@@ -52,5 +52,5 @@ class Figure:
 Suite: TypeAlias = Callable[[Options], list[Figure]]
 """A suite: every module `tests.chaos.<suite>` has a `run` of this type."""
 
-SUITES = ("kills", "catalogue", "partitions", "leaders", "nodes", "simulated", "quiet", "seeded")
+SUITES = ("kills", "edits", "catalogue", "partitions", "leaders", "nodes", "simulated", "quiet", "seeded")
 """In the order of the report."""

@@ -10,6 +10,7 @@ shift them.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -28,7 +29,7 @@ _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade", "host",
     "content-length",
 }  # fmt: skip
-_WRITES = {"POST", "PUT", "PATCH", "DELETE"}
+WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 _NOT_COUNTED = ("/leases", "/selfsubjectaccessreviews", "/selfsubjectreviews", "/tokenreviews")
 _MOST_BYTES = 64 << 20
 _START_SECONDS = 10.0
@@ -78,6 +79,14 @@ class Reply:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def refusal(code: int, reason: str, message: str = "on purpose", **headers: str) -> Reply:
+    """Return what an API server says when it does not do as it was asked; `_` in headers stands for `-`."""
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+            "reason": reason, "code": code}  # fmt: skip
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return Reply(code, json.dumps(body).encode(), {"Content-Type": "application/json", **named})
 
 
 class NoReplyError(Exception):
@@ -148,6 +157,10 @@ class Proxies:
         for task in self._streams:
             task.cancel()
 
+    def cut_streams_now(self) -> None:
+        """Break every watch that is open, from any other thread."""
+        self._do(self.cut_streams)
+
     def stop(self) -> None:
         """End all of them."""
         self._loop.call_soon_threadsafe(self._ended.set)
@@ -192,7 +205,7 @@ class Proxies:
 
     def number(self, call: Call) -> None:
         """Give a write its number."""
-        if call.method in _WRITES and not any(part in call.path for part in _NOT_COUNTED):
+        if call.method in WRITES and not any(part in call.path for part in _NOT_COUNTED):
             call.track = "jobs" if f"/namespaces/{NAMESPACE}/" in call.path else "supply"
             self.writes[call.track].append(str(call))
             call.number = len(self.writes[call.track])
