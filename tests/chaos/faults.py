@@ -156,11 +156,12 @@ class NewLists(Timed):
         self.rig.proxies.cut_streams()
 
     async def before(self, call: Call) -> Reply | None:
-        """Refuse the first watch of each kind."""
+        """End the first watch of each kind as API servers do when its version is too old."""
         key = (call.cluster, call.path)
         if self.acts(call) and call.watch and key not in self._expired:
             self._expired.add(key)
-            return refusal(410, "Expired")
+            event = b'{"type":"ERROR","object":' + refusal(410, "Expired").body + b"}\n"
+            return Reply(200, event, {"Content-Type": "application/json"})
         return None
 
 
