@@ -39,7 +39,7 @@ class Pair:
 
 def issue(name: str, *hosts: str, by: Pair | None = None, ends: dt.datetime | None = None) -> Pair:
     """Return a certificate, signed by an authority or else by itself; `hosts` are names and addresses."""
-    now = dt.dt.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC)
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (

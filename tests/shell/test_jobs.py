@@ -290,6 +290,30 @@ async def test_a_job_that_is_resumed_and_cannot_be_considered_is_no_longer_suspe
 
 
 @virtual
+async def test_a_finalizer_that_somebody_takes_away_is_put_back():
+    """Without it the job could go, and nobody would know of its Service."""
+    world = World()
+    world.submit(framework="JAX")
+    await world.running()
+    for end in (None, "Succeeded"):
+        if end:
+            world.say_all(end)
+            await world.until(lambda: world.condition("Finished")[0] == "True")
+        job = world.job()
+        bare = job | {"metadata": job["metadata"] | {"finalizers": ["others"]}}
+        world.hub.store.update(AIJOBS, bare, status=False)
+        world.writes()
+        await world.turn()
+        assert world.writes() == ["patch aijobs.computegrid.dev"]
+        assert world.job()["metadata"]["finalizers"] == ["others", labels.FINALIZER]
+        await world.turn()
+        assert world.writes() == []
+    world.hub.store.delete(AIJOBS, "job", "research")
+    await world.until(lambda: not world.names() and not world.services(), kubelet=False)
+    await world.until(lambda: world.job()["metadata"]["finalizers"] == ["others"])
+
+
+@virtual
 async def test_an_edit_that_changes_nothing_is_seen_all_the_same():
     """What waits for `observedGeneration`, as GitOps tools do, would wait for ever."""
     world = World()

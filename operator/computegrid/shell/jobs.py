@@ -281,10 +281,12 @@ class Jobs:
         """Hand what is to be written about a job to the writer, if anything is."""
         changed = row.status != row.written
         left = row.service_in if self._grid.access.known(row.service_in or "") else None
-        if not changed and not remove and left is None:
+        bare = row.bare
+        if not changed and not remove and left is None and not bare:
             row.status = row.written
             return
-        self.writer.start(row, self.writer.settle(row, status=changed, pods=remove, service_in=left))
+        work = self.writer.settle(row, finalizer=bare, status=changed, pods=remove, service_in=left)
+        self.writer.start(row, work)
 
     def gang(self, row: JobRow, placement: Placement) -> Gang:
         """Return what renders the pods of a job."""

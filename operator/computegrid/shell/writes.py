@@ -153,12 +153,20 @@ class Writer:
         raise first_error[0]
 
     async def settle(
-        self, row: JobRow, *, status: bool = False, pods: Iterable[PodRow] = (), service_in: str | None = None
+        self,
+        row: JobRow,
+        *,
+        finalizer: bool = False,
+        status: bool = False,
+        pods: Iterable[PodRow] = (),
+        service_in: str | None = None,
     ) -> Refusal | None:
-        """Write the status if need be, then remove the Service of a cluster that was left, and pods.
+        """Write finalizer and status if need be, then remove the Service of a cluster that was left, and pods.
 
         What could not be removed is tried again (raises as `remove`).
         """
+        if finalizer:
+            await self.ensure_finalizer(row)
         if status:
             await self.put_status(row)
         await self.remove(row, pods)

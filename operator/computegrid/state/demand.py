@@ -161,6 +161,12 @@ class JobRow:
         return FINALIZER in self.finalizers
 
     @property
+    def bare(self) -> bool:
+        """Whether it holds something, and its object could go without that: the finalizer was taken away."""
+        holds = self.placement is not None or self.service_in is not None or bool(self.pods)
+        return holds and not self.has_finalizer and not self.deleting
+
+    @property
     def was_ready(self) -> bool:
         """Whether all pods of this attempt were ready once."""
         return is_true(self.status, ConditionType.PODS_READY)
