@@ -84,7 +84,13 @@ class World:
             epoch=1,
         )
         self.jobs = Jobs(self.grid)
-        self.orphans = Orphans(self.tables, self.access, wake_at=self.grid.wake_at)
+        self.orphans = Orphans(
+            self.tables,
+            self.access,
+            self.jobs.writer,
+            wake_at=self.grid.wake_at,
+            touch=lambda: None,
+        )
         self.orphans.origin = "origin"
         idle: Any = Idle()
         self.loop = Loop(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from computegrid.api import labels
@@ -12,7 +10,7 @@ from computegrid.clusters.port import PODS, SERVICES
 from computegrid.shell.access import AIJOBS, MEMBER_CLUSTERS
 from tests.clusters.virtual import virtual
 from tests.shell.grid import WEST, World
-from tests.state.objects import H100, Raw, gang_pod, pod_set
+from tests.state.objects import H100, gang_pod, pod_set
 
 EAST = "east-1"
 STATUS = "update aijobs.computegrid.dev"
@@ -467,56 +465,6 @@ async def test_one_job_that_trips_the_operator_does_not_stop_the_others(monkeypa
 
 
 @virtual
-async def test_orphans_are_removed_after_a_grace_and_pods_of_another_hub_never():
-    world = World()
-    for origin, name in (("origin", "orphan"), ("another-hub", "foreign")):
-        raw = gang_pod(name)
-        raw["metadata"]["labels"][labels.ORIGIN] = origin
-        world.west.store.create(PODS, raw, "research")
-    await world.turn()
-    assert len(world.names()) == 2
-    assert world.now + 10 in world.wakes
-    world.now += 10
-    world.west.faults.fail(Transient("away"), verb="delete")
-    for _ in range(3):
-        await world.turn()
-        await settle(world)
-    assert [name.split("-")[0] for name in world.names()] == ["foreign"]
-    await world.turn()
-    assert world.orphans._removed == {}
-
-
-async def settle(world: World) -> None:
-    await asyncio.gather(*world.orphans._tasks)
-
-
-async def orphaned(world: World) -> Raw:
-    """Make a pod whose job is no more, seen for long enough to be removed; return what it was made of."""
-    raw = gang_pod("orphan")
-    raw["metadata"]["labels"][labels.ORIGIN] = "origin"
-    world.west.store.create(PODS, raw, "research")
-    await world.turn()
-    world.now += 10
-    return raw
-
-
-@virtual
-async def test_an_orphan_that_is_said_to_be_gone_and_is_not_is_removed_again():
-    world = World()
-    await orphaned(world)
-    world.west.faults.fail(NotFound("not here", code=404), verb="delete")
-    for _ in range(3):
-        await world.turn()
-        await settle(world)
-    assert [call.verb for call in world.west.faults.writes] == ["delete"]
-    assert max(world.wakes) == world.now + 20
-    world.now += 20
-    await world.turn()
-    await settle(world)
-    assert world.names() == []
-
-
-@virtual
 @pytest.mark.parametrize(
     ("answer", "seconds"),
     [(NotFound("not here", code=404), 20), (Conflict("changed", code=409, reason="Conflict"), 0.5)],
@@ -537,32 +485,3 @@ async def test_a_pod_that_is_said_to_be_gone_and_is_not_is_deleted_again(answer,
         await world.turn()
     assert world.names() == []
     assert world.job() is None
-
-
-@virtual
-async def test_an_orphan_is_removed_by_its_uid():
-    world = World()
-    raw = await orphaned(world)
-    [orphan] = world.listed()
-    name = orphan["metadata"]["name"]
-    world.west.store.delete(PODS, name, "research")
-    world.west.store.create(PODS, raw, "research")  # of a job that came since
-    world.orphans.look(world.now)
-    await settle(world)
-    assert [call.verb for call in world.west.faults.writes] == ["delete"]
-    [newer] = world.listed()
-    assert newer["metadata"]["uid"] != orphan["metadata"]["uid"]
-    assert "deletionTimestamp" not in newer["metadata"]
-
-
-@virtual
-async def test_a_pod_seen_before_its_job_is_no_orphan():
-    world = World()
-    job = world.submit()
-    await world.running()
-    world.tables.jobs.pop(job["metadata"]["uid"])
-    world.orphans.look(world.now)
-    await world.turn()
-    world.now += 60
-    await world.turn()
-    assert len(world.names()) == 1

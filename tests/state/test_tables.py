@@ -6,8 +6,8 @@ import pytest
 
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
-from computegrid.state.records import is_newer, is_older
 from computegrid.state.tables import Tables
+from computegrid.state.versions import is_newer, is_older
 from tests.state.objects import GPU, Raw, aijob, gang_pod, node, placed, pod, pool, queue, version, world
 
 N1 = ("west-1", "n1")
@@ -71,6 +71,25 @@ def test_a_stale_list_does_not_bring_back_what_was_deleted_meanwhile():
     tables.queues.replace([], version())
     tables.queues.upsert(queue("gone") | {"metadata": {**queue("gone")["metadata"], "uid": "another"}})
     assert "gone" in tables.queues.by_name
+
+
+def test_what_one_list_did_not_show_is_believed_when_a_later_one_does():
+    """One of the two was wrong; who has been deleted is in no later list."""
+    tables, there, job = Tables(), queue("there"), aijob()
+    tables.queues.upsert(there)
+    tables.upsert_job(job)
+    stale, wrong = version(), version()
+    tables.queues.replace([], wrong)
+    tables.replace_jobs([], wrong)
+    tables.queues.replace([there], stale)
+    tables.replace_jobs([job], stale)
+    tables.queues.upsert(there)
+    tables.upsert_job(job)
+    assert (tables.queues.by_name, tables.jobs) == ({}, {})
+    later = version()
+    tables.queues.replace([there], later)
+    tables.replace_jobs([job], later)
+    assert (list(tables.queues.by_name), list(tables.jobs)) == (["there"], ["uid-job"])
 
 
 def test_a_late_deletion_leaves_another_object_of_the_same_name_alone():

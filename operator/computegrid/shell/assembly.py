@@ -135,8 +135,10 @@ class Operator:
             resync_seconds=settings.resync_seconds,
             ready=lambda: self.hub.synced,
         )
-        self._orphans = Orphans(self.tables, access, wake_at=self._wake_at)
         self.jobs = Jobs(self.grid)
+        self._orphans = Orphans(
+            self.tables, access, self.jobs.writer, wake_at=self._wake_at, touch=self._batcher.mark
+        )
         self.loop = Loop(
             self.grid,
             self.view,

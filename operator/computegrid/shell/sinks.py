@@ -9,9 +9,9 @@ from typing import Any
 from computegrid.clusters.connection import Sinks
 from computegrid.state.nodes import node_row
 from computegrid.state.pods import pod_row
-from computegrid.state.records import is_newer
 from computegrid.state.slices import slice_row
 from computegrid.state.tables import Tables
+from computegrid.state.versions import is_newer
 
 logger = logging.getLogger(__name__)
 

@@ -161,7 +161,7 @@ class Writer:
         pods: Iterable[PodRow] = (),
         service_in: str | None = None,
     ) -> Refusal | None:
-        """Write finalizer and status if need be, then remove the Service of a cluster that was left, and pods.
+        """Write finalizer and status if need be, then remove pods and the Service of a cluster that was left.
 
         What could not be removed is tried again (raises as `remove`).
         """

@@ -161,10 +161,14 @@ class JobRow:
         return FINALIZER in self.finalizers
 
     @property
+    def holds(self) -> bool:
+        """Whether there may be something of it in a cluster."""
+        return self.placement is not None or self.service_in is not None or bool(self.pods)
+
+    @property
     def bare(self) -> bool:
-        """Whether it holds something, and its object could go without that: the finalizer was taken away."""
-        holds = self.placement is not None or self.service_in is not None or bool(self.pods)
-        return holds and not self.has_finalizer and not self.deleting
+        """Whether its object could go without what it holds: the finalizer was taken away."""
+        return self.holds and not self.has_finalizer and not self.deleting
 
     @property
     def was_ready(self) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from computegrid.state.burials import Burials
+from computegrid.state.versions import is_newer, is_older
+
 T = TypeVar("T")
 
 
@@ -32,7 +35,7 @@ class Records(Generic[T]):
     def __init__(self, parse: Callable[[Mapping[str, Any]], T]) -> None:
         self._parse = parse
         self.by_name: dict[str, Record[T]] = {}
-        self._buried: set[str] = set()
+        self._buried = Burials()
         self.structure = 0
         """Grows with every change of a spec."""
 
@@ -66,9 +69,12 @@ class Records(Generic[T]):
         )
         self.structure += 1
 
-    def delete(self, name: str, uid: str) -> None:
-        """Forget one object that is gone; another one of its name stays, and no older list brings it back."""
-        self._buried.add(uid)
+    def delete(self, name: str, uid: str, version: str = "") -> None:
+        """Forget one object that is gone; another one of its name stays, and no older list brings it back.
+
+        `version` is that of the list that does not show it, if that is how it is known.
+        """
+        self._buried.bury(uid, version)
         known = self.by_name.get(name)
         if known is not None and known.uid == uid:
             del self.by_name[name]
@@ -76,25 +82,16 @@ class Records(Generic[T]):
 
     def replace(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
         """Make these all there was at `version`; what came after that stays."""
-        seen, buried = set(), set(self._buried)
+        raws, buried = list(raws), self._buried.known()
+        seen = {raw["metadata"]["uid"] for raw in raws}
+        self._buried.compare(seen, version)
         for raw in raws:
-            seen.add(raw["metadata"]["uid"])
             self.upsert(raw)
         for name, record in list(self.by_name.items()):
             if record.uid not in seen and not is_newer(record.resource_version, version):
-                self.delete(name, record.uid)
-        self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
+                self.delete(name, record.uid, version)
+        self._buried.forget(buried, seen)
 
     def specs(self) -> list[T]:
         """Return what can be read, by name."""
         return [r.spec for _, r in sorted(self.by_name.items()) if r.spec is not None]
-
-
-def is_older(raw: Mapping[str, Any], known: str) -> bool:
-    """Whether an object is older than the version that is known: kopf may deliver such after a relist."""
-    return is_newer(known, str(raw["metadata"].get("resourceVersion") or ""))
-
-
-def is_newer(one: str, other: str) -> bool:
-    """Whether one resource version is later than another; numbers since Kubernetes 1.35, others never are."""
-    return one.isdecimal() and other.isdecimal() and int(one) > int(other)

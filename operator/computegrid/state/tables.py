@@ -11,6 +11,7 @@ from typing import Any
 
 from computegrid.core.decisions import Placement
 from computegrid.reasons import ConditionType, Reason
+from computegrid.state.burials import Burials
 from computegrid.state.carbon import Forecasts
 from computegrid.state.conditions import find
 from computegrid.state.demand import Fenced, JobRow, job_row
@@ -22,7 +23,7 @@ from computegrid.state.nodes import NodeRow, NodeTable
 from computegrid.state.part_of import PartIndex
 from computegrid.state.pods import PodKey, PodRow
 from computegrid.state.queue_rows import DEFAULT_QUEUE, QueueSpec, QueueTree, queue_spec
-from computegrid.state.records import Records, is_newer, is_older
+from computegrid.state.records import Records
 from computegrid.state.slices import SliceTable
 from computegrid.state.supply import (
     AcceleratorSpec,
@@ -32,6 +33,7 @@ from computegrid.state.supply import (
     cluster_spec,
     pool_spec,
 )
+from computegrid.state.versions import is_newer, is_older
 
 
 class Tables:
@@ -50,7 +52,9 @@ class Tables:
         self._tree: tuple[int, QueueTree] = (-1, QueueTree({}))
         self.jobs: dict[str, JobRow] = {}
         self.parts = PartIndex()
-        self._buried: set[str] = set()
+        self._buried = Burials()
+        self.departed: dict[str, JobRow] = {}
+        """Jobs that vanished without being let go: what they held may still be there."""
         self.owned: dict[str, dict[PodKey, PodRow]] = {}
         """The operator's own pods by job uid, whether or not that job is known."""
         self.namespaces: dict[str, set[str]] = {}
@@ -85,27 +89,38 @@ class Tables:
                 self.assume(row.placement, row)
         self.dirty_jobs.add(uid)
 
-    def delete_job(self, uid: str) -> None:
-        """Forget an AIJob whose object is gone; a list that is older than that will not bring it back."""
-        self._buried.add(uid)
+    def delete_job(self, uid: str, version: str = "") -> None:
+        """Forget an AIJob whose object is gone; a list that is older than that will not bring it back.
+
+        `version` is that of the list that does not show it, if that is how it is known.
+        """
+        self._buried.bury(uid, version)
         row = self.jobs.pop(uid, None)
         self.dirty_jobs.discard(uid)
         if row is not None:
+            if row.holds and not row.deleting:  # nobody let it go
+                self.departed[uid] = row
             self.dirty_jobs |= self.parts.forget(uid) & self.jobs.keys()
             self.forget(row)
             if not row.pods:
                 self.owned.pop(uid, None)
 
+    def restore_job(self, raw: Mapping[str, Any]) -> None:
+        """Insert an AIJob that was believed gone, and is there."""
+        self._buried.exhume(raw["metadata"]["uid"])
+        self.upsert_job(raw)
+
     def replace_jobs(self, raws: Iterable[Mapping[str, Any]], version: str) -> None:
         """Make these all there were at `version`; what came after that stays."""
-        seen, buried = set(), set(self._buried)
+        raws, buried = list(raws), self._buried.known()
+        seen = {raw["metadata"]["uid"] for raw in raws}
+        self._buried.compare(seen, version)
         for raw in raws:
-            seen.add(raw["metadata"]["uid"])
             self.upsert_job(raw)
         for uid, row in list(self.jobs.items()):
             if uid not in seen and not is_newer(row.resource_version, version):
-                self.delete_job(uid)
-        self._buried -= buried - seen  # whoever is in no list any more cannot come back with one
+                self.delete_job(uid, version)
+        self._buried.forget(buried, seen)
 
     def assume(self, placement: Placement, row: JobRow) -> None:
         """Count the pods of a placement from now on, under the names they will have.
