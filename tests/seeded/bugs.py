@@ -255,7 +255,7 @@ _WRITES = (
         "computegrid.shell.orphans",
         "namespace=namespace, uid=pod.uid, grace",
         "namespace=namespace, grace",
-        ("shell/test_jobs.py::test_an_orphan_is_removed_by_its_uid",),
+        ("shell/test_orphans.py::test_an_orphan_is_removed_by_its_uid",),
     ),
     Bug(
         "orphan-in-a-partition",

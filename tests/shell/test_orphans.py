@@ -124,15 +124,21 @@ async def test_a_job_that_only_a_wrong_list_lacks_keeps_its_pods_and_is_put_back
 
 
 @virtual
+@pytest.mark.parametrize("deleting", [True, False], ids=["while it is deleted", "before it is deleted"])
 @pytest.mark.parametrize("answers", [True, False], ids=["at once", "after a failure"])
-async def test_what_a_job_leaves_behind_that_nobody_let_go_is_removed(answers):
-    """Somebody took the finalizer away and deleted the job before the operator could see either."""
+async def test_what_a_job_leaves_behind_that_nobody_let_go_is_removed(deleting, answers):
+    """Somebody takes the finalizer away, as people do when an object does not go."""
     world = World()
     world.submit(framework="JAX")
     await world.running()
+    if deleting:
+        world.hub.store.delete(AIJOBS, "job", "research")
+        world.see()
     job = world.job()
     world.hub.store.update(AIJOBS, job | {"metadata": job["metadata"] | {"finalizers": []}}, status=False)
-    world.hub.store.delete(AIJOBS, "job", "research")
+    if not deleting:
+        world.hub.store.delete(AIJOBS, "job", "research")
+    assert world.job() is None
     if not answers:
         world.west.faults.fail(Transient("away"), verb="delete", times=2)
     await world.turn()

@@ -225,6 +225,7 @@ class Writer:
                 if needed:
                     raise
                 logger.info("%s/%s: no look for a Service in %s: %s", row.namespace, row.name, cluster, error)
+        row.released = True
         if row.has_finalizer:
             await self._patch_finalizers(row, [f for f in row.finalizers if f != FINALIZER])
         return None

@@ -131,6 +131,8 @@ class JobRow:
     """When the deletion of a pod was accepted that is not yet seen, by its uid."""
     forced: set[str] = field(default_factory=set)
     """uids of pods that were removed without grace, since their node is lost."""
+    released: bool = False
+    """Whether nothing of it was left, and its object was let go."""
     told: set[str] = field(default_factory=set)
     """uids of pods of which its user was told that they do not go."""
     checkpoint_time: str | None = None

@@ -98,7 +98,7 @@ class Tables:
         row = self.jobs.pop(uid, None)
         self.dirty_jobs.discard(uid)
         if row is not None:
-            if row.holds and not row.deleting:  # nobody let it go
+            if row.holds and not row.released:
                 self.departed[uid] = row
             self.dirty_jobs |= self.parts.forget(uid) & self.jobs.keys()
             self.forget(row)
