@@ -92,11 +92,29 @@ class Case:
     def wait_for(self, name: str, kind: str, status: str = "True", reason: str = "") -> None:
         """Wait until a job has a condition."""
 
-        def reached() -> bool:
-            found = self.condition(name, kind)
-            return found["status"] == status and reason in {"", found["reason"]}
+        self.wait(lambda: self.says(name, kind, status, reason), f"{name}: {kind} is {status} {reason}")
 
-        self.wait(reached, f"{name}: {kind} is {status} {reason}")
+    def says(self, name: str, kind: str, status: str, reason: str = "") -> bool:
+        """Whether a job has a condition."""
+        found = self.condition(name, kind)
+        return found["status"] == status and reason in {"", found["reason"]}
+
+    def insist(self, act: Callable[[], None], probe: Callable[[], bool], what: str) -> None:
+        """Do something, and again where a fault may have undone it, until a probe says that it had its effect.
+
+        Raises:
+            AssertionError: it had none in time.
+        """
+        tries = 4 if self.lenient else 1
+        for left in reversed(range(tries)):
+            act()
+            try:
+                self.wait(probe, what, STEP_SECONDS / tries)
+            except AssertionError:
+                if not left:
+                    raise
+            else:
+                return
 
     def status(self, name: str) -> Object:
         """Return the status of a job."""

@@ -19,7 +19,7 @@ from tests.chaos.stories import Stage
 
 _POSITIONS = {"begin": 0.0, "middle": 0.5, "end": 0.85}
 _WITHIN_SECONDS = 30.0
-_SHORT_CASES = 10
+_SHORT_CASES = 9
 
 
 def run(options: Options) -> list[Figure]:

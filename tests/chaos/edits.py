@@ -24,7 +24,7 @@ from tests.chaos.stories import Stage
 from tests.e2e.client import ApiError
 from tests.e2e.world import NAMESPACE
 
-_SHORT_STORIES, _SHORT_POINTS = 3, 2
+_SHORT_STORIES, _SHORT_POINTS = 2, 1
 _HELD_SECONDS = 20.0
 """A write is held back no longer, whatever becomes of the story."""
 

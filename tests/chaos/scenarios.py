@@ -49,8 +49,8 @@ def _failing(case: Case) -> None:
     case.wait_whole(name, WEST, worker=3)
     _end(case, name, 42)
     case.wait_whole(name, WEST, attempt=1, worker=3)
-    _end(case, name, 3)
-    case.wait_for(name, "Finished", reason="Failed")
+    failed = "Finished", "True", "Failed"
+    case.insist(lambda: _end(case, name, 3), lambda: case.says(name, *failed), f"{name} has failed")
     case.wait(lambda: not case.live(name), "no pod of it goes on")
     case.assert_restarts(name, 1)
 
