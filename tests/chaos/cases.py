@@ -100,7 +100,7 @@ class Case:
         return found["status"] == status and reason in {"", found["reason"]}
 
     def insist(self, act: Callable[[], None], probe: Callable[[], bool], what: str) -> None:
-        """Do something, and again where a fault may have undone it, until a probe says that it had its effect.
+        """Do something until a probe says that it had its effect: a fault may undo it.
 
         Raises:
             AssertionError: it had none in time.

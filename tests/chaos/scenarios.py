@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from controlplane.nodes.create import add_nodes
@@ -15,6 +16,7 @@ from controlplane.nodes.faults import NodeFaults
 from controlplane.nodes.node import Node
 from tests.chaos.cases import Case
 from tests.chaos.rig import DEVICES, NORTH, POOL_LABEL, WEST
+from tests.e2e.client import ApiError
 from tests.e2e.world import ACCELERATOR, DEVICE, NAMESPACE, QUEUE, grid_object, pod_set, runs
 
 _LOW, _HIGH = "chaos-low", "chaos-high"
@@ -57,9 +59,13 @@ def _failing(case: Case) -> None:
 
 def _end(case: Case, name: str, code: int) -> None:
     """Let the program in the last pod end with an error."""
-    pod = max(case.live(name), key=lambda p: p["metadata"]["name"])["metadata"]["name"]
     note = {"metadata": {"annotations": {"kwok.computegrid.dev/exit-code": str(code)}}}
-    case.rig.world.apis[WEST].patch("Pod", pod, note, NAMESPACE)
+    for pod in sorted(pod["metadata"]["name"] for pod in case.live(name))[-1:]:
+        try:
+            case.rig.world.apis[WEST].patch("Pod", pod, note, NAMESPACE)
+        except ApiError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
 
 
 def _node_lost(case: Case) -> None:
