@@ -235,6 +235,7 @@ class Case:
         return {
             name: (found[name]["devices"]["capacity"], found[name]["devices"]["used"])
             for name in (self.west, self.north)
+            if name in found
         }
 
     def _truth(self) -> dict[str, tuple[int, int]]:

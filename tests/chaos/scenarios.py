@@ -73,8 +73,9 @@ def _node_lost(case: Case) -> None:
     case.wait_whole(name, WEST, worker=4)
     node = min(pod["spec"]["nodeName"] for pod in case.live(name))
     _lose_nodes(case, WEST, [node])
+    case.wait(lambda: node not in _nodes(case, name), "the lost pods are gone")
     case.wait_whole(name, WEST, attempt=1, worker=4)
-    assert node not in {pod["spec"]["nodeName"] for pod in case.live(name)}
+    assert node not in _nodes(case, name)
     case.assert_restarts(name, 1)
 
 
