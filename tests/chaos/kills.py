@@ -20,7 +20,7 @@ from tests.chaos.scenarios import SCENARIOS, Scenario
 from tests.chaos.stories import Stage
 
 _MOMENTS = ("before", "after")
-_SHORT_STORIES, _SHORT_POINTS = 5, 4
+_SHORT_STORIES, _SHORT_POINTS = 4, 4
 
 
 class Kill(Fault):

@@ -47,7 +47,7 @@ class _Size:
 
 
 _FULL = _Size(nodes=1_300, pods=1_250, others=200, faults=500)
-_SHORT = _Size(nodes=48, pods=36, others=16, faults=12)
+_SHORT = _Size(nodes=48, pods=36, others=16, faults=10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tests.e2e.bulk import submit
 from tests.e2e.world import NAMESPACE, World, condition_of, container, eventually, job, pod_set
 
 _JOBS, _SECONDS = 2_000, 600.0
-_SHORT_JOBS, _SHORT_SECONDS = 200, 30.0
+_SHORT_JOBS, _SHORT_SECONDS = 120, 25.0
 _SETTLED_SECONDS = 20.0
 """Without a write for so long, what came of the jobs' start has ended."""
 
