@@ -171,10 +171,12 @@ class Case:
 
     def wait_empty(self, name: str) -> None:
         """Wait until a job has neither pods nor Services."""
+        self.wait(lambda: self.is_empty(name), f"{name} holds nothing")
+
+    def is_empty(self, name: str) -> bool:
+        """Whether a job has neither pods nor Services."""
         observer, uid = self.rig.observer, self.jobs[name]
-        self.wait(
-            lambda: not observer.of("Pod", uid) and not observer.of("Service", uid), f"{name} holds nothing"
-        )
+        return not observer.of("Pod", uid) and not observer.of("Service", uid)
 
     # -- what must hold
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import statistics
 import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -99,13 +98,11 @@ def _edit(case: Case, **spec: Any) -> None:
 
 
 def _over(case: Case, name: str) -> bool:
-    return case.rig.observer.job(name) is None or case.condition(name, "Finished").get("status") == "True"
+    return case.rig.observer.job(name) is None or case.says(name, "Finished", "True")
 
 
 def _holds_nothing(case: Case, name: str) -> bool:
-    uid = case.jobs[name]
-    empty = not case.rig.observer.of("Pod", uid) and not case.rig.observer.of("Service", uid)
-    return empty and case.condition(name, "Suspended").get("status") == "True"
+    return case.is_empty(name) and case.says(name, "Suspended", "True")
 
 
 def _goes_on(case: Case, name: str) -> bool:
@@ -113,11 +110,11 @@ def _goes_on(case: Case, name: str) -> bool:
     job = case.rig.observer.job(name) or {}
     if job.get("status", {}).get("observedGeneration") != job.get("metadata", {}).get("generation"):
         return False
-    if case.condition(name, "Suspended").get("status") != "False":
+    if not case.says(name, "Suspended", "False"):
         return False
-    if case.condition(name, "PodsReady").get("status") == "True":
+    if case.says(name, "PodsReady", "True"):
         return bool(case.live(name))
-    return case.condition(name, "Admitted").get("status") == "False" and not case.pods(name)
+    return case.says(name, "Admitted", "False") and not case.pods(name)
 
 
 EDITS: dict[str, Edit] = {
@@ -145,7 +142,8 @@ def run(options: Options) -> list[Figure]:
                 name = f"{story.name} {edit} at write {number}"
                 if name not in record:
                     record.add(name, **_try(stage, story, number, edit))
-    return _figures(options, record)
+    names = {each: f"edits: stories end well, jobs {each} at a write" for each in EDITS}
+    return record.figures("edit", names, options.seed)
 
 
 def _try(stage: Stage, story: Scenario, number: int, edit: str) -> dict[str, Any]:
@@ -157,26 +155,5 @@ def _try(stage: Stage, story: Scenario, number: int, edit: str) -> dict[str, Any
         "ok": not told.problem,
         "why": told.problem[:2_000],
         "seconds": round(told.seconds, 2),
+        "ended": told.starts,
     }
-
-
-def _figures(options: Options, record: Record) -> list[Figure]:
-    figures = []
-    for edit in EDITS:
-        figure = Figure(f"edits: stories end well, jobs {edit} at a write", options.seed)
-        tried = [entry for entry in record if entry.get("edit") == edit]
-        for entry in tried:
-            # A story is not written down in one order: a late number may not come again.
-            if entry["fired"] or not entry["ok"]:
-                figure.count(entry["ok"], f"{entry['case']}: {entry['why'].splitlines()[:1]}")
-        seconds = sorted(entry["seconds"] for entry in tried)
-        figure.details |= {
-            "not_reached": sum(not entry["fired"] for entry in tried),
-            "median_seconds": round(statistics.median(seconds), 2) if seconds else 0.0,
-            "max_seconds": seconds[-1] if seconds else 0.0,
-        }
-        figures.append(figure)
-    for entry in record:
-        if "edit" not in entry:
-            figures[0].count(False, f"{entry['case']}: {entry['why'].splitlines()[:1]}")
-    return figures

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
-from tests.chaos.proxy import Call, Fault, NoReplyError, Reply, refusal
+from tests.chaos.proxy import Call, Fault, NoReplyError, Reply, event, refusal
 from tests.chaos.rig import Rig
 
 Match: TypeAlias = Callable[[Call], bool]
@@ -160,8 +160,8 @@ class NewLists(Timed):
         key = (call.cluster, call.path)
         if self.acts(call) and call.watch and key not in self._expired:
             self._expired.add(key)
-            event = b'{"type":"ERROR","object":' + refusal(410, "Expired").body + b"}\n"
-            return Reply(200, event, {"Content-Type": "application/json"})
+            line = event("ERROR", refusal(410, "Expired").body)
+            return Reply(200, line, {"Content-Type": "application/json"})
         return None
 
 

@@ -9,7 +9,6 @@ given away twice, and the operator's inventory says what the API servers say.
 from __future__ import annotations
 
 import random
-import statistics
 from typing import Any
 
 from tests.chaos.figures import Figure, Options
@@ -58,7 +57,8 @@ def run(options: Options) -> list[Figure]:
     with Stage(options.folder / "kills") as stage:
         for story in stories:
             _kill_all(stage, story, options, record, chance)
-    return _figures(options, record)
+    names = {each: f"kills: stories end well, killed {each} a write" for each in _MOMENTS}
+    return record.figures("moment", names, options.seed)
 
 
 def _kill_all(stage: Stage, story: Scenario, options: Options, record: Record, chance: random.Random) -> None:
@@ -93,26 +93,3 @@ def _kill_one(stage: Stage, story: Scenario, track: str, number: int, moment: st
         "seconds": round(told.seconds, 2),
         "ended": told.starts - kill.fired,
     }
-
-
-def _figures(options: Options, record: Record) -> list[Figure]:
-    figures = []
-    for moment in _MOMENTS:
-        figure = Figure(f"kills: stories end well, killed {moment} a write", options.seed)
-        tried = [entry for entry in record if entry.get("moment") == moment]
-        for entry in tried:
-            # A story is not written down in one order: a late number may not come again.
-            if entry["fired"] or not entry["ok"]:
-                figure.count(entry["ok"], f"{entry['case']}: {entry['why'].splitlines()[:1]}")
-        seconds = sorted(entry["seconds"] for entry in tried)
-        figure.details |= {
-            "not_reached": sum(not entry["fired"] for entry in tried),
-            "operators_ended_by_themselves": sum(entry.get("ended", 0) for entry in tried),
-            "median_seconds": round(statistics.median(seconds), 2) if seconds else 0.0,
-            "max_seconds": seconds[-1] if seconds else 0.0,
-        }
-        figures.append(figure)
-    for entry in record:
-        if "moment" not in entry and not entry.get("ok", True):
-            figures[0].count(False, f"{entry['case']}: {entry['why'].splitlines()[:1]}")
-    return figures

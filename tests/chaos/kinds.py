@@ -26,7 +26,7 @@ from tests.chaos.faults import (
     Timed,
     WithSidecars,
 )
-from tests.chaos.proxy import WRITES, Call, Reply, refusal
+from tests.chaos.proxy import WRITES, Call, Reply, event, refusal
 from tests.chaos.rig import HUB, MEMBERS, Rig
 from tests.e2e.client import Object
 
@@ -37,10 +37,6 @@ _CLOCK_JUMP_SECONDS = 300.0
 
 
 # -- what is said
-
-
-def _event(kind: str, document: bytes) -> bytes:
-    return b'{"type":"' + kind.encode() + b'","object":' + document + b"}\n"
 
 
 def _any(call: Call) -> bool:
@@ -196,10 +192,10 @@ CATALOGUE = (
     Entry("F14 slow answers", lambda rig, at: Slow(rig, at, LONG, _SLOW_SECONDS, _any, lost=False)),
     _outage("F15 watches end at once", Reply(200, b"", {"Content-Type": "application/json"}), _watches),
     _lines("F16 silent watches", _always([])),
-    _lines("F17 410 in watches", _then_end(_event("ERROR", refusal(410, "Expired").body)), once=True),
+    _lines("F17 410 in watches", _then_end(event("ERROR", refusal(410, "Expired").body)), once=True),
     _outage("F18 410 instead of watches", refusal(410, "Expired"), _watches, SHORT),
-    _lines("F19 500 in watches", _then_end(_event("ERROR", refusal(500, "InternalError").body)), once=True),
-    _lines("F19 429 in watches", _then_end(_event("ERROR", refusal(429, "TooManyRequests").body)), once=True),
+    _lines("F19 500 in watches", _then_end(event("ERROR", refusal(500, "InternalError").body)), once=True),
+    _lines("F19 429 in watches", _then_end(event("ERROR", refusal(429, "TooManyRequests").body)), once=True),
     _lines("F20 watches cut within a line", _cut, once=True),
     _lines("F20 watches without an end of the last line", _always(None), once=True),
     _lines("F20 invalid UTF-8 in watches", _garbled, once=True),

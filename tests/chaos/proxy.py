@@ -89,6 +89,11 @@ def refusal(code: int, reason: str, message: str = "on purpose", **headers: str)
     return Reply(code, json.dumps(body).encode(), {"Content-Type": "application/json", **named})
 
 
+def event(kind: str, document: bytes) -> bytes:
+    """Return a line of a watch."""
+    return b'{"type":"' + kind.encode() + b'","object":' + document + b"}\n"
+
+
 class NoReplyError(Exception):
     """The connection is to be broken instead of an answer."""
 

@@ -6,9 +6,12 @@ What failed before is tried again; its line stays in the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.chaos.figures import Figure
 
 
 class Record:
@@ -38,3 +41,30 @@ class Record:
         self._entries[case] = entry
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
+
+    def figures(self, key: str, names: Mapping[str, str], seed: int) -> list[Figure]:
+        """Return a figure for each value of a key, by name; cases without one count in the first."""
+        figures = []
+        for value, name in names.items():
+            figure = Figure(name, seed)
+            tried = [entry for entry in self if entry.get(key) == value]
+            for entry in tried:
+                # A story is not written down in one order: a late number may not come again.
+                if entry["fired"] or not entry["ok"]:
+                    figure.count(entry["ok"], _told(entry))
+            seconds = sorted(entry["seconds"] for entry in tried)
+            figure.details |= {
+                "not_reached": sum(not entry["fired"] for entry in tried),
+                "operators_ended_by_themselves": sum(entry.get("ended", 0) for entry in tried),
+                "median_seconds": round(statistics.median(seconds), 2) if seconds else 0.0,
+                "max_seconds": seconds[-1] if seconds else 0.0,
+            }
+            figures.append(figure)
+        for entry in self:
+            if key not in entry and not entry.get("ok", True):
+                figures[0].count(False, _told(entry))
+        return figures
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    return f"{entry['case']}: {entry['why'].splitlines()[:1]}"
